@@ -1,0 +1,187 @@
+"""The card: all that a model file says of itself, stored as JSON in the ONNX metadata."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from beltsight.errors import ModelFileError
+from beltsight.image import Preparation
+from beltsight.records import Photo, TaskSpec
+
+CARD_KEY = "beltsight.card"
+SCHEMA_VERSION = 1
+# 6 bytes: among 100,000 training photos, one chance in 2.8 billion that another photo is taken for one.
+_MARK_BYTES = 6
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskCard(_Part):
+    """One task: its classes in output order and its calibration."""
+
+    name: str
+    classes: tuple[str, ...] = Field(min_length=2)
+    ordered: bool = False
+    temperature: float = Field(1.0, gt=0)
+    threshold: float | None = Field(None, ge=0, le=1)
+    map: bool = True
+
+
+class PreparationCard(_Part):
+    """The preparation that training saw; see :class:`beltsight.image.Preparation`."""
+
+    height: int
+    width: int
+    fill: tuple[int, int, int]
+    layout: Literal["uint8 NHWC RGB"] = "uint8 NHWC RGB"
+    fit: Literal["letterbox"] = "letterbox"
+    interpolation: Literal["area to shrink, bilinear to enlarge"] = (
+        "area to shrink, bilinear to enlarge"
+    )
+
+
+class TrainingCard(_Part):
+    """Where the model comes from.
+
+    ``train_marks`` and ``val_marks`` hold the first bytes of each photo's SHA-256, so that an
+    evaluation can tell whether it measures on photos that the model has learned or was chosen by.
+    """
+
+    backbone: str
+    data: str
+    fingerprint: str
+    n_train: int
+    n_val: int
+    seed: int
+    train_marks: str = ""
+    val_marks: str = ""
+
+
+class GoldenCard(_Part):
+    """Small photos and the logits they must give, to find an engine that computes wrongly.
+
+    Each photo is a PNG that is enlarged by pixel repetition to the model's size: exact everywhere.
+    """
+
+    photos_png: tuple[str, ...] = ()
+    logits: dict[str, list[list[float]]] = Field(default_factory=dict)
+    tolerance: float = 1e-2
+
+
+class Card(_Part):
+    """Everything a user of the model must know; printed by ``beltsight card``."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    version: str
+    tasks: tuple[TaskCard, ...] = Field(min_length=1)
+    preparation: PreparationCard
+    training: TrainingCard
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    licence: str = ""
+    notice: str = ""
+    golden: GoldenCard = GoldenCard()
+    beltsight_version: str = ""
+
+    @property
+    def task_specs(self) -> tuple[TaskSpec, ...]:
+        """The tasks as records."""
+        return tuple(TaskSpec(task.name, task.classes, task.ordered) for task in self.tasks)
+
+    @property
+    def image_preparation(self) -> Preparation:
+        """The preparation as a record."""
+        part = self.preparation
+        return Preparation(part.height, part.width, part.fill)
+
+
+def parse_card(text: str | None, name: str) -> Card:
+    """Read a card.
+
+    Args:
+        text: the metadata entry, or None where the file has none.
+        name: the model file, for messages.
+
+    Raises:
+        ModelFileError: no card, a newer schema, or a damaged card.
+    """
+    if text is None:
+        raise ModelFileError(
+            f"{name}: an ONNX file without a Beltsight card; "
+            "models come from 'beltsight train' or 'beltsight export'"
+        )
+    try:
+        raw = BaseCard.model_validate_json(text)
+        if raw.schema_version > SCHEMA_VERSION:
+            raise ModelFileError(
+                f"{name}: card schema {raw.schema_version} is newer than this Beltsight "
+                f"reads ({SCHEMA_VERSION}); upgrade with: pip install -U beltsight"
+            )
+        return Card.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ModelFileError(f"{name}: damaged card ({where}: {first['msg']})") from error
+
+
+class BaseCard(BaseModel):
+    """What cards of every schema have in common."""
+
+    schema_version: int
+
+
+def content_hash(data: bytes) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def pack_marks(hashes: Iterable[str]) -> str:
+    """SHA-256 hexadecimal digests -> their first bytes, sorted, in base64."""
+    heads = sorted(bytes.fromhex(digest)[:_MARK_BYTES] for digest in hashes)
+    return base64.b64encode(b"".join(heads)).decode()
+
+
+def unpack_marks(packed: str) -> frozenset[bytes]:
+    """The inverse of :func:`pack_marks`."""
+    data = base64.b64decode(packed)
+    return frozenset(data[i : i + _MARK_BYTES] for i in range(0, len(data), _MARK_BYTES))
+
+
+def is_marked(digest: str, marks: frozenset[bytes]) -> bool:
+    """Whether a photo's SHA-256 is among the marks.
+
+    Example:
+        >>> marks = unpack_marks(pack_marks([content_hash(b"a"), content_hash(b"b")]))
+        >>> is_marked(content_hash(b"a"), marks), is_marked(content_hash(b"c"), marks)
+        (True, False)
+    """
+    return bytes.fromhex(digest)[:_MARK_BYTES] in marks
+
+
+def golden_png(photo: Photo, side: int = 32) -> str:
+    """A small form of a prepared photo, as base64 PNG, for the golden check."""
+    small = cv2.resize(photo, (side, side), interpolation=cv2.INTER_AREA)
+    _, png = cv2.imencode(".png", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+    return base64.b64encode(png.tobytes()).decode()
+
+
+def golden_batch(golden: GoldenCard, preparation: Preparation) -> NDArray[np.uint8]:
+    """The golden photos as model input: uint8 (N, H, W, 3) RGB."""
+    photos = []
+    for text in golden.photos_png:
+        png = np.frombuffer(base64.b64decode(text), np.uint8)
+        small = cv2.cvtColor(cv2.imdecode(png, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        rows = np.arange(preparation.height) * small.shape[0] // preparation.height
+        columns = np.arange(preparation.width) * small.shape[1] // preparation.width
+        photos.append(small[rows][:, columns])
+    return np.ascontiguousarray(np.stack(photos)).astype(np.uint8)

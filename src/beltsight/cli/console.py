@@ -1,0 +1,50 @@
+"""What commands print with: tables and JSON to standard output, progress to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def print_json(value: Any) -> None:
+    """One JSON document, on one line where it has no nested lists of records."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on standard output; colours only on a terminal and without ``NO_COLOR``."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    for row in rows:
+        # Text, not markup: file names may hold brackets, and may come from strangers.
+        table.add_row(*(Text(_printable(cell)) for cell in row))
+    Console().print(table)
+
+
+def note(message: str) -> None:
+    """A line on standard error."""
+    sys.stderr.write(_printable(message) + "\n")
+
+
+def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    """Go through items with a progress bar on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(
+        items, label, total=total, console=console, transient=True, disable=not console.is_terminal
+    )
+
+
+def _printable(text: str) -> str:
+    """Text without control characters, which could steer the terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,0 +1,102 @@
+"""Every error that Beltsight raises on purpose.
+
+::
+
+    BeltsightError
+    ├── ConfigError            a setting, option or TOML file is wrong
+    │   └── TaxonomyError      a task, class or level is not in the taxonomy
+    ├── MissingExtraError      an optional dependency is not installed
+    ├── ImageError             one photo cannot be used
+    │   ├── DecodeError        not a photo, truncated or corrupt
+    │   └── TooLargeError      more pixels or bytes than the limit
+    ├── DatasetError           a data set cannot be read or cannot serve the purpose
+    │   ├── SplitError         a split is missing, empty or is not what it is called
+    │   └── FetchError         a download failed or does not match its checksum
+    ├── ModelError             a model cannot be used
+    │   ├── ModelFileError     not a Beltsight model file, damaged, or of a newer schema
+    │   └── ParityError        two forms of one model disagree
+    └── TrainError             a training run cannot start or go on
+        ├── DivergedError      the loss is no longer a number
+        └── ResumeError        the run on disk is not the run asked for
+
+Each message says what was expected, what came and what to do. Errors of other
+libraries are translated where they are met, with the original as ``__cause__``.
+"""
+
+from __future__ import annotations
+
+
+class BeltsightError(Exception):
+    """Base of all deliberate errors; the command line prints its message and exits with 1."""
+
+
+class ConfigError(BeltsightError):
+    """A setting, option or TOML file is wrong."""
+
+
+class TaxonomyError(ConfigError):
+    """A task, class or level is not in the taxonomy."""
+
+
+class MissingExtraError(BeltsightError):
+    """An optional dependency is not installed.
+
+    Example:
+        >>> str(MissingExtraError("training", "train"))
+        "training needs an optional part of Beltsight; install it with: pip install 'beltsight[train]'"
+    """
+
+    def __init__(self, purpose: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(
+            f"{purpose} needs an optional part of Beltsight; "
+            f"install it with: pip install 'beltsight[{extra}]'"
+        )
+
+
+class ImageError(BeltsightError):
+    """One photo cannot be used."""
+
+
+class DecodeError(ImageError):
+    """Not a photo, truncated or corrupt."""
+
+
+class TooLargeError(ImageError):
+    """More pixels or bytes than the limit."""
+
+
+class DatasetError(BeltsightError):
+    """A data set cannot be read or cannot serve the purpose."""
+
+
+class SplitError(DatasetError):
+    """A split is missing, empty or is not what it is called."""
+
+
+class FetchError(DatasetError):
+    """A download failed or does not match its checksum."""
+
+
+class ModelError(BeltsightError):
+    """A model cannot be used."""
+
+
+class ModelFileError(ModelError):
+    """Not a Beltsight model file, damaged, or of a newer schema."""
+
+
+class ParityError(ModelError):
+    """Two forms of one model disagree."""
+
+
+class TrainError(BeltsightError):
+    """A training run cannot start or go on."""
+
+
+class DivergedError(TrainError):
+    """The loss is no longer a number."""
+
+
+class ResumeError(TrainError):
+    """The run on disk is not the run asked for."""

@@ -1,0 +1,211 @@
+"""The value objects that go through the house: Sample -> Prediction -> Decision.
+
+All are frozen; a later step makes a new object instead of changing one. Arrays inside
+are made read-only where the object is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beltsight.errors import TaxonomyError
+
+Photo = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+SPLITS = ("train", "val", "test")
+
+
+V = TypeVar("V")
+
+
+def _frozen(mapping: Mapping[str, V]) -> Mapping[str, V]:
+    return MappingProxyType(dict(mapping))
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """A question put to the model: its name and its possible answers, in output order.
+
+    Args:
+        name: ``material``, ``contamination``, or any name a data set gives.
+        classes: at least two distinct class names; logit ``i`` belongs to ``classes[i]``.
+        ordered: True where neighbours in ``classes`` are neighbours in meaning (levels).
+
+    Raises:
+        TaxonomyError: fewer than two classes, or a class named twice.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    ordered: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
+            raise TaxonomyError(
+                f"task {self.name!r} needs at least two distinct classes, got {list(self.classes)}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled photo of a data set.
+
+    Args:
+        path: the photo's file.
+        labels: class name per task; a task without a known label is absent.
+        group: photos of one physical item or session share a group; never split apart.
+        split: ``train``, ``val``, ``test`` or None.
+    """
+
+    path: Path
+    labels: Mapping[str, str] = field(default_factory=dict)
+    group: str | None = None
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", _frozen(self.labels))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The model's answer to one task.
+
+    Args:
+        label: the most probable class.
+        confidence: its calibrated probability, 0 to 1.
+        probabilities: calibrated probability of every class; they sum to 1.
+    """
+
+    label: str
+    confidence: float
+    probabilities: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "probabilities", _frozen(self.probabilities))
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says of one photo.
+
+    Args:
+        path: the photo's file, or None where the photo came as an array or bytes.
+        tasks: one Answer per task of the model; empty where ``error`` is set.
+        embedding: float32 (D,) globally averaged features, or None.
+        maps: per task float32 (C, h, w) class maps in prepared-photo coordinates; empty
+            unless asked for.
+        abstain: whether the answer should go to a person; None where the model has no threshold.
+        engine: the engine that computed the answer, e.g. ``onnxruntime-cpu``.
+        error: why there is no answer, or None.
+    """
+
+    path: str | None
+    tasks: Mapping[str, Answer] = field(default_factory=dict)
+    embedding: Floats | None = None
+    maps: Mapping[str, Floats] = field(default_factory=dict)
+    abstain: bool | None = None
+    engine: str = ""
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tasks", _frozen(self.tasks))
+        object.__setattr__(self, "maps", _frozen(self.maps))
+        for array in (self.embedding, *self.maps.values()):
+            if array is not None:
+                array.setflags(write=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where an item goes, and why.
+
+    Args:
+        prediction: what the decision rests on.
+        route: the stream or bin, or ``hand-sort``.
+        reason: a reason code, e.g. ``confident`` or ``abstained``.
+        policy_version: the policy that decided.
+        model_hash: SHA-256 of the model file, hexadecimal.
+    """
+
+    prediction: Prediction
+    route: str
+    reason: str
+    policy_version: str
+    model_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One camera frame.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        time_s: monotonic time of exposure, in seconds.
+        encoder_count: belt encoder at exposure, or None for a line without encoder.
+    """
+
+    image: Photo
+    time_s: float
+    encoder_count: int | None = None
+
+    def __post_init__(self) -> None:
+        self.image.setflags(write=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One physical thing seen on the belt.
+
+    Args:
+        item_id: unique within a run of the line.
+        box_xyxy: pixel box in its frame, x to the right and y down, ends exclusive.
+        belt_position_mm: position of its centre along the belt.
+    """
+
+    item_id: int
+    box_xyxy: tuple[int, int, int, int]
+    belt_position_mm: float
+
+
+def prediction_record(
+    prediction: Prediction, tasks: tuple[str, ...], decision: Decision | None = None
+) -> dict[str, Any]:
+    """One line of ``predict --json`` (schema: ``assets/schemas/prediction.schema.json``).
+
+    Args:
+        prediction: the answer to write.
+        tasks: names of the tasks that every line has; one without an answer is null.
+        decision: the decision on it, where a policy is in force.
+
+    Example:
+        >>> line = prediction_record(Prediction("a.jpg", error="empty file"), ("material",))
+        >>> line["tasks"], line["route"], line["error"]
+        ({'material': None}, None, 'empty file')
+    """
+    names = dict.fromkeys((*tasks, *prediction.tasks))
+    answers = {name: prediction.tasks.get(name) for name in names}
+    return {
+        "path": prediction.path,
+        "tasks": {
+            name: None
+            if answer is None
+            else {
+                "label": answer.label,
+                "confidence": round(answer.confidence, 6),
+                "probabilities": {k: round(v, 6) for k, v in answer.probabilities.items()},
+            }
+            for name, answer in answers.items()
+        },
+        "abstain": prediction.abstain,
+        "route": decision.route if decision else None,
+        "reason": decision.reason if decision else None,
+        "error": prediction.error,
+    }
