@@ -30,7 +30,8 @@ Source: TypeAlias = Union[str, "os.PathLike[str]", bytes, Photo, "Image.Image"]
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 256_000_000
 # Formats of cameras and the web only: no vector or document formats, whose decoders run programs.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+# MPO (two JPEGs in one file) opens by way of JPEG; named here, it is a KeyError for every other format.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
 )
