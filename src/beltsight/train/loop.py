@@ -1,0 +1,294 @@
+"""The training loop: stages of epochs, each validated and checkpointed, resumable after a kill."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from beltsight.errors import DivergedError, ResumeError
+from beltsight.train.checkpoint import (
+    load_checkpoint,
+    pack_optimizer,
+    save_checkpoint,
+    unpack_optimizer,
+)
+from beltsight.train.loss import balanced_class_weights, masked_loss
+from beltsight.train.network import Network
+from beltsight.train.optimize import WeightAverage, make_optimizer, rate_factor, set_rates
+from beltsight.train.photos import UNLABELLED, PreparedPhotos, make_loader
+from beltsight.train.settings import Stage, TrainSettings
+from beltsight.train.stages import choose_learning, set_training_mode
+
+_VALIDATION_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDone:
+    """One step was taken: step ``batch`` of ``batches`` in ``epoch`` (from 1) of ``epochs``."""
+
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class EpochDone:
+    """One row of ``metrics.csv``; losses in nats, accuracy 0 to 1 as the mean over tasks."""
+
+    epoch: int
+    stage: int
+    learning_rate: float
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+
+
+Watcher = Callable[[BatchDone | EpochDone], None]
+
+
+@dataclass(slots=True)
+class _State:
+    """Where a run stands after its last complete epoch; stored in the checkpoint."""
+
+    identity: str
+    epoch: int = 0
+    stage: int = 0
+    stage_epoch: int = 0
+    average_steps: int = 0
+    best_epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Fit:
+    """One run of the loop.
+
+    Args:
+        network: starts with the weights it has; ends with the best ones.
+        train_photos, val_photos: what is learned from, and what the best epoch is chosen by.
+        settings: stages, optimizer and the rest.
+        folder: holds ``checkpoint.safetensors`` and ``best.safetensors``.
+        identity: digest of settings and data; a checkpoint of another identity is refused.
+        watch: told of each step and epoch.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        train_photos: PreparedPhotos,
+        val_photos: PreparedPhotos,
+        settings: TrainSettings,
+        folder: Path,
+        identity: str,
+        watch: Watcher,
+    ) -> None:
+        self._settings = settings
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._network = network.to(self._device, memory_format=torch.channels_last)
+        self._average = WeightAverage(network, settings.ema_decay) if settings.ema_decay else None
+        self._train, self._val = train_photos, val_photos
+        self._folder = folder
+        self._watch = watch
+        self._state = _State(identity)
+        self._bfloat16 = computes_bfloat16(settings.precision, self._device)
+        self._class_weights = self._make_class_weights()
+
+    def run(self, *, resume: bool) -> list[EpochDone]:
+        """Run all stages; leave the best epoch's weights in the network.
+
+        Returns:
+            One row per epoch.
+
+        Raises:
+            DivergedError: the loss is not finite.
+            ResumeError: the checkpoint belongs to other settings or data.
+            TrainError: a checkpoint cannot be written.
+        """
+        saved = self._load(self._folder / "checkpoint.safetensors") if resume else None
+        loader, order = make_loader(self._train, self._settings)
+        for index, stage in enumerate(self._settings.stages):
+            if index < self._state.stage:
+                continue
+            choose_learning(self._network, stage)
+            optimizer = make_optimizer(self._network, stage, self._settings)
+            if saved and self._state.stage_epoch:
+                unpack_optimizer(optimizer, saved)
+            saved = None
+            while self._state.stage_epoch < stage.epochs and not self._out_of_patience():
+                order.epoch = self._state.epoch
+                self._run_epoch(loader, optimizer, stage)
+            self._state.stage, self._state.stage_epoch = index + 1, 0
+        best, _ = load_checkpoint(self._folder / "best.safetensors")
+        self._network.load_state_dict(best)
+        return [EpochDone(**row) for row in self._state.history]
+
+    def _run_epoch(
+        self, loader: Any, optimizer: torch.optim.Optimizer, stage: Stage
+    ) -> None:
+        state, start = self._state, time.perf_counter()
+        torch.manual_seed(self._settings.seed * 100_003 + state.epoch)
+        train_loss, rate = self._learn(loader, optimizer, stage)
+        network = self._validated()
+        val_loss, val_accuracy = self._validate(network)
+        state.epoch += 1
+        state.stage_epoch += 1
+        row = EpochDone(
+            state.epoch, state.stage, rate, train_loss, val_loss, val_accuracy,
+            round(time.perf_counter() - start, 2),
+        )  # fmt: skip
+        state.history.append(asdict(row))
+        if self._is_best(row):
+            state.best_epoch = state.epoch
+            save_checkpoint(self._folder / "best.safetensors", network.state_dict(), {})
+        self._save(optimizer)
+        self._watch(row)
+
+    def _learn(
+        self, loader: Any, optimizer: torch.optim.Optimizer, stage: Stage
+    ) -> tuple[float, float]:
+        """One pass over the training photos; the mean loss and the last rate of the heads."""
+        settings, state = self._settings, self._state
+        set_training_mode(self._network, batchnorm_learns=settings.batchnorm == "learn")
+        batches = len(loader)
+        warmup = round(min(settings.warmup_epochs, stage.epochs / 2) * batches)
+        total, factor = 0.0, 0.0
+        for batch, (photos, labels) in enumerate(loader):
+            step = state.stage_epoch * batches + batch
+            factor = rate_factor(step, stage.epochs * batches, warmup, settings.schedule)
+            set_rates(optimizer, factor)
+            with self._precision():
+                logits = self._network(photos.to(self._device))
+            loss = self._loss(logits, labels.to(self._device))
+            value = float(loss.detach())
+            self._check_finite(value, batch)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self._clip()
+            optimizer.step()
+            if self._average:
+                self._average.update(self._network)
+            total += value
+            self._watch(BatchDone(state.epoch + 1, settings.epochs, batch + 1, batches, value))
+        return total / batches, stage.learning_rate * factor
+
+    def _loss(self, logits: dict[str, Tensor], labels: Tensor) -> Tensor:
+        return masked_loss(
+            logits,
+            labels,
+            label_smoothing=self._settings.label_smoothing,
+            class_weights=self._class_weights,
+        )
+
+    def _check_finite(self, loss: float, batch: int) -> None:
+        if not -float("inf") < loss < float("inf"):
+            raise DivergedError(
+                f"the loss became {loss} in epoch {self._state.epoch + 1}, step {batch + 1}; "
+                "lower learning_rate, set clip_norm = 1, or use precision = 'float32'. "
+                "The last complete epoch is kept"
+            )
+
+    def _clip(self) -> None:
+        if self._settings.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._settings.clip_norm)
+
+    def _validated(self) -> Network:
+        """The network to validate: the running mean of weights where there is one."""
+        if self._average is None:
+            return self._network
+        network = copy.deepcopy(self._network)
+        network.load_state_dict(self._average.state)
+        return network
+
+    @torch.no_grad()
+    def _validate(self, network: Network) -> tuple[float, float]:
+        """Loss without smoothing or class weights, and accuracy, each the mean over tasks."""
+        network.eval()
+        pixels = self._val.pixels()
+        parts = []
+        for start in range(0, len(pixels), _VALIDATION_BATCH):
+            photos = torch.from_numpy(pixels[start : start + _VALIDATION_BATCH].copy())
+            with self._precision():
+                parts.append(network(photos.to(self._device)))
+        labels = torch.from_numpy(self._val.labels).to(self._device)
+        accuracies, losses = [], []
+        for column, task in enumerate(network.tasks):
+            known = labels[:, column] != UNLABELLED
+            if known.any():
+                scores = torch.cat([part[task.name].float() for part in parts])[known]
+                target = labels[known, column]
+                accuracies.append(float((scores.argmax(1) == target).double().mean()))
+                losses.append(float(torch.nn.functional.cross_entropy(scores, target)))
+        return sum(losses) / len(losses), sum(accuracies) / len(accuracies)
+
+    def _is_best(self, row: EpochDone) -> bool:
+        before = self._state.history[:-1]
+        if not before:
+            return True
+        best = max((old["val_accuracy"], -old["val_loss"]) for old in before)
+        return (row.val_accuracy, -row.val_loss) > best
+
+    def _out_of_patience(self) -> bool:
+        patience, state = self._settings.patience, self._state
+        since = state.epoch - state.best_epoch
+        return bool(patience) and min(since, state.stage_epoch) >= patience
+
+    def _make_class_weights(self) -> list[Tensor | None] | None:
+        if self._settings.class_weights == "none":
+            return None
+        return [
+            balanced_class_weights(self._train.labels[:, i], len(task.classes)).to(self._device)
+            for i, task in enumerate(self._network.tasks)
+        ]
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
+
+    def _save(self, optimizer: torch.optim.Optimizer) -> None:
+        if self._average:
+            self._state.average_steps = self._average.steps
+        tensors = {f"network/{k}": v for k, v in self._network.state_dict().items()}
+        if self._average:
+            tensors |= {f"average/{k}": v for k, v in self._average.state.items()}
+        tensors |= pack_optimizer(optimizer)
+        save_checkpoint(self._folder / "checkpoint.safetensors", tensors, asdict(self._state))
+
+    def _load(self, path: Path) -> dict[str, Tensor] | None:
+        if not path.exists():
+            return None  # killed before the first epoch ended: start anew
+        tensors, state = load_checkpoint(path)
+        if state["identity"] != self._state.identity:
+            raise ResumeError(
+                f"{path}: this checkpoint was made with other settings or other data; give the "
+                "run's own settings, or start anew in another folder"
+            )
+        self._state = _State(**state)
+        self._network.load_state_dict(_under("network/", tensors))
+        if self._average:
+            self._average.steps = self._state.average_steps
+            self._average.state = {
+                k: v.to(self._device) for k, v in _under("average/", tensors).items()
+            }
+        return tensors
+
+
+def computes_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bfloat16: where asked, or where ``auto`` finds hardware for it."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,300 @@
+"""A training run from a data set to a model file, in one folder.
+
+::
+
+    runs/x/settings.toml            all settings as they were resolved
+    runs/x/run.json                 data, tasks, counts, versions
+    runs/x/metrics.csv              one row per epoch
+    runs/x/checkpoint.safetensors   to go on after an interruption
+    runs/x/best.safetensors         weights of the best epoch
+    runs/x/model.onnx               the model file, with its card
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import tomli_w
+import torch
+
+import beltsight
+from beltsight.dataset import Dataset, load_dataset
+from beltsight.dataset.split import holdout
+from beltsight.errors import DatasetError, ResumeError, TrainError
+from beltsight.records import Sample, TaskSpec
+from beltsight.train.checkpoint import load_checkpoint
+from beltsight.train.loop import EpochDone, Fit, Watcher
+from beltsight.train.network import build_network
+from beltsight.train.package import About, package_model
+from beltsight.train.photos import PreparedPhotos, fingerprint, prepare_photos
+from beltsight.train.settings import TrainSettings, load_settings
+
+_PIXEL_FILES = ("train.pixels", "val.pixels")
+Preparing = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run.
+
+    Args:
+        folder: holds everything of the run.
+        model: the exported model file.
+        metrics: validation figures as in the model's card.
+        history: one row per epoch.
+        unreadable: messages of photos that were left out.
+    """
+
+    folder: Path
+    model: Path
+    metrics: dict[str, Any]
+    history: tuple[EpochDone, ...]
+    unreadable: tuple[str, ...]
+
+
+def run_training(
+    data: str | os.PathLike[str] | Dataset,
+    out: str | os.PathLike[str],
+    settings: TrainSettings,
+    *,
+    resume: bool = False,
+    watch: Watcher = lambda event: None,
+    preparing: Preparing = lambda done, total: None,
+    about: About = About(),
+) -> Run:
+    """Train, export and describe a model; see :func:`beltsight.train`.
+
+    Args:
+        watch: told of each step and epoch.
+        preparing: told (done, total) while photos are prepared.
+        about: name, licence and notice for the card.
+    """
+    dataset = data if isinstance(data, Dataset) else load_dataset(data, tasks=settings.tasks)
+    tasks = tuple(dataset.task(task) for task in settings.tasks) or dataset.tasks
+    samples = choose_samples(dataset, tasks, settings)
+    folder = open_folder(Path(out), resume=resume)
+    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    torch.manual_seed(settings.seed)
+    network = build_network(settings, tasks)
+    try:
+        train, val = _prepare_splits(folder, samples, tasks, settings, preparing)
+        data_digest = fingerprint([*samples[0], *samples[1]], [*train.hashes, *val.hashes])
+        _describe(folder, dataset, tasks, settings, (train, val))
+        identity = _identity(settings, data_digest, tasks)
+        fit = Fit(network, train, val, settings, folder, identity, watch)
+        history = fit.run(resume=resume)
+        _write_history(folder / "metrics.csv", history)
+        if settings.tensorboard:
+            _write_tensorboard(folder, history)
+        named = replace(about, name=about.name or folder.resolve().name, data=dataset_name(dataset))
+        card = package_model(
+            network, train, val, settings, replace(named, fingerprint=data_digest), folder / "model.onnx"
+        )
+    finally:
+        for name in _PIXEL_FILES:
+            (folder / name).unlink(missing_ok=True)
+    skipped = (*train.unreadable, *val.unreadable)
+    return Run(folder, folder / "model.onnx", card.metrics, tuple(history), skipped)
+
+
+def export_run(
+    folder: Path, data: Path, path: Path, *, about: About = About(), preparing: Preparing
+) -> dict[str, Any]:
+    """Export a run's best weights again, e.g. with another name in the card or a newer exporter.
+
+    Args:
+        folder: a run.
+        data: the data set that it was trained on; temperatures are fitted on its validation split.
+        path: the model file to write.
+        about: name, licence and notice for the card.
+        preparing: told (done, total) while photos are prepared.
+
+    Returns:
+        The card's validation figures.
+
+    Raises:
+        ResumeError: no run there, or the data set is not the one of the run.
+    """
+    best = folder / "best.safetensors"
+    if not best.exists():
+        raise ResumeError(f"{folder}: no finished epoch to export; expected {best.name}")
+    settings = load_settings(folder / "settings.toml")
+    dataset = load_dataset(data, tasks=settings.tasks)
+    tasks = tuple(dataset.task(task) for task in settings.tasks) or dataset.tasks
+    samples = choose_samples(dataset, tasks, settings)
+    network = build_network(settings, tasks, pretrained=False)
+    try:
+        network.load_state_dict(load_checkpoint(best)[0])
+    except RuntimeError as error:
+        raise ResumeError(f"{best}: weights of another network: {error}") from error
+    try:
+        train, val = _prepare_splits(folder, samples, tasks, settings, preparing)
+        data_digest = fingerprint([*samples[0], *samples[1]], [*train.hashes, *val.hashes])
+        described = _read_json(folder / "run.json")
+        if described.get("fingerprint") != data_digest:
+            raise ResumeError(f"{data}: not the photos and labels that {folder} was trained on")
+        named = replace(
+            about,
+            name=about.name or folder.resolve().name,
+            data=dataset_name(dataset),
+            fingerprint=data_digest,
+        )
+        return package_model(network, train, val, settings, named, path).metrics
+    finally:
+        for name in _PIXEL_FILES:
+            (folder / name).unlink(missing_ok=True)
+
+
+def choose_samples(
+    dataset: Dataset, tasks: Sequence[TaskSpec], settings: TrainSettings
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """The photos to learn from and those to validate on; photos of the test split are in neither.
+
+    Raises:
+        DatasetError: no training photos, or a class without any.
+    """
+    if not dataset.splits:
+        everything = tuple(replace(sample, split="train") for sample in dataset.samples)
+        dataset = replace(dataset, samples=everything)
+    if "train" not in dataset.splits:
+        raise DatasetError(f"{dataset.root}: no photo is in split 'train'; nothing to learn from")
+    if "val" not in dataset.splits:
+        dataset = holdout(dataset, settings.val_fraction, settings.seed)
+    names = {task.name for task in tasks}
+    train, val = (
+        tuple(s for s in dataset.select(split).samples if names & s.labels.keys())
+        for split in ("train", "val")
+    )
+    for task in tasks:
+        if not any(task.name in sample.labels for sample in val):
+            raise DatasetError(f"{dataset.root}: no validation photo has a label of {task.name}")
+        seen = {sample.labels.get(task.name) for sample in train}
+        empty = [label for label in task.classes if label not in seen]
+        # A level nobody has photos of yet keeps its place in the order.
+        if (empty and not task.ordered) or not seen - {None}:
+            raise DatasetError(
+                f"{dataset.root}: no training photo of {task.name} {', '.join(empty)}; "
+                "add some, or take the class out of the data set"
+            )
+    return train, val
+
+
+def open_folder(folder: Path, *, resume: bool) -> Path:
+    """Make the run's folder; refuse one that holds a run, unless it is to be resumed.
+
+    Raises:
+        ResumeError: there is a run and ``resume`` is False, or none and it is True.
+        TrainError: the folder cannot be made.
+    """
+    has_run = (folder / "run.json").exists()
+    if has_run and not resume:
+        raise ResumeError(
+            f"{folder} holds a run already; go on with it by --resume, or choose another --out"
+        )
+    if resume and not has_run:
+        raise ResumeError(f"{folder} holds no run to resume; leave --resume out to start one")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainError(f"{folder}: cannot be made: {error.strerror}") from error
+    return folder
+
+
+def dataset_name(dataset: Dataset) -> str:
+    """The folder's name: enough to tell data sets apart, and no path of the user's machine."""
+    return dataset.root.resolve().name
+
+
+def _prepare_splits(
+    folder: Path,
+    samples: tuple[Sequence[Sample], Sequence[Sample]],
+    tasks: Sequence[TaskSpec],
+    settings: TrainSettings,
+    preparing: Preparing,
+) -> tuple[PreparedPhotos, PreparedPhotos]:
+    total = len(samples[0]) + len(samples[1])
+
+    def prepare_split(index: int) -> PreparedPhotos:
+        before = len(samples[0]) if index else 0
+        return prepare_photos(
+            samples[index],
+            tasks,
+            settings.preparation,
+            folder / _PIXEL_FILES[index],
+            skip_unreadable=settings.skip_unreadable,
+            progress=lambda done, _: preparing(before + done, total),
+        )
+
+    return prepare_split(0), prepare_split(1)
+
+
+def _describe(
+    folder: Path,
+    dataset: Dataset,
+    tasks: Sequence[TaskSpec],
+    settings: TrainSettings,
+    photos: tuple[PreparedPhotos, PreparedPhotos],
+    data_digest: str = "",
+) -> None:
+    described = {
+        "data": str(dataset.root.resolve()),
+        "fingerprint": data_digest,
+        "tasks": [asdict(task) for task in tasks],
+        "n_train": len(photos[0]),
+        "n_val": len(photos[1]),
+        "unreadable": [*photos[0].unreadable, *photos[1].unreadable],
+        "versions": {
+            "beltsight": beltsight.__version__,
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+        },
+    }
+    values = settings.model_dump(mode="json", exclude_none=True)
+    (folder / "settings.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
+    (folder / "run.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+
+
+def _identity(settings: TrainSettings, data_digest: str, tasks: Sequence[TaskSpec]) -> str:
+    """What must not change between a run and its resumption.
+
+    Threads and workers may: they change the speed, and sums only in their last digits.
+    """
+    values = settings.model_dump(mode="json", exclude={"threads", "workers", "tensorboard"})
+    text = json.dumps([values, data_digest, [asdict(task) for task in tasks]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write_history(path: Path, history: Sequence[EpochDone]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(EpochDone)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in history)
+
+
+def _write_tensorboard(folder: Path, history: Sequence[EpochDone]) -> None:
+    from beltsight.errors import MissingExtraError
+
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtraError("tensorboard = true", "tensorboard") from error
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+        for row in history:
+            for name in ("learning_rate", "train_loss", "val_loss", "val_accuracy"):
+                writer.add_scalar(name, getattr(row, name), row.epoch)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return value
+    except (OSError, ValueError) as error:
+        raise ResumeError(f"{path}: cannot be read: {error}") from error
