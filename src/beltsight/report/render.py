@@ -1,0 +1,97 @@
+"""Templates into pages.
+
+Every page extends ``base.html.j2``, which brings the stylesheet and forbids the browser to load
+or run anything: a report holds file names and labels that may come from strangers.
+"""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from beltsight.errors import ImageError
+from beltsight.records import Photo
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template: str, **context: Any) -> str:
+    """Fill a template; every value is escaped.
+
+    Args:
+        template: a file in ``report/templates``, e.g. ``demo.html.j2``.
+        context: the names that the template uses; a missing one is an error.
+
+    Returns:
+        A complete HTML page that needs no other file.
+
+    Example:
+        >>> "&lt;b&gt;" in render("base.html.j2", title="<b>")
+        True
+    """
+    return _environment().get_template(template).render(**context)
+
+
+def photo_uri(photo: Photo, max_side: int = 320, quality: int = 84) -> str:
+    """A photo as a data URI, to stand inside a page.
+
+    Args:
+        photo: uint8 (H, W, 3) RGB.
+        max_side: the longer side is scaled down to this many pixels; never up.
+        quality: of the JPEG, 1 to 100.
+
+    Returns:
+        ``data:image/jpeg;base64,...``
+
+    Raises:
+        ImageError: not a uint8 (H, W, 3) array.
+
+    Example:
+        >>> photo_uri(np.zeros((4, 6, 3), np.uint8))[:23]
+        'data:image/jpeg;base64,'
+    """
+    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
+        raise ImageError(
+            f"array of {photo.dtype} {photo.shape}; expected uint8 (H, W, 3) RGB, as decode() gives"
+        )
+    scale = max_side / max(photo.shape[:2])
+    if scale < 1:
+        size = (max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale)))
+        photo = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(photo, cv2.COLOR_RGB2BGR), settings)
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share as text; a dash where there is none.
+
+    Example:
+        >>> percent(0.8654), percent(1, 0), percent(None)
+        ('86.5 %', '100 %', '–')
+    """
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+@cache
+def _environment() -> Environment:
+    # Jinja2 takes a tenth of a second to import, and most commands write no page.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    return environment
