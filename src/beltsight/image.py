@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from beltsight.errors import ConfigError, DecodeError, ImageError, TooLargeError
 from beltsight.records import Photo
@@ -27,16 +27,33 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = Union[str, "os.PathLike[str]", bytes, Photo, "Image.Image"]
 
+# Bounds that keep one call under 512 MB; tests/test_image_memory.py measures it for each format.
 MAX_PIXELS = 64_000_000
+MAX_SIDE = 65_535
 MAX_BYTES = 256_000_000
+# Decoders that hold the photo several times over.
+_FORMAT_PIXELS = {"WEBP": 16_000_000}
 # Formats of cameras and the web only: no vector or document formats, whose decoders run programs.
-# MPO (two JPEGs in one file) opens by way of JPEG; named here, it is a KeyError for every other format.
+# MPO (two JPEGs in a file) opens by way of JPEG; named here it would be a KeyError for all others.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
 )
 # A viewer shows what is transparent on its page, and a page is white.
 _PAGE = 255
+_STRIP_PIXELS = 1_000_000
+_ORIENTATION_TAG = 0x0112
+# For each EXIF orientation: the photo as it is stored, as a view of the upright one.
+_STORED: dict[int, Callable[[Photo], Photo]] = {
+    1: lambda up: up,
+    2: lambda up: up[:, ::-1],
+    3: lambda up: up[::-1, ::-1],
+    4: lambda up: up[::-1],
+    5: lambda up: up.swapaxes(0, 1),
+    6: lambda up: up.swapaxes(0, 1)[::-1],
+    7: lambda up: up.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda up: up.swapaxes(0, 1)[:, ::-1],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +101,7 @@ def prepare(source: Source, preparation: Preparation = Preparation()) -> Photo:
         >>> prepare(np.zeros((30, 40, 3), np.uint8)).shape
         (224, 224, 3)
     """
-    # Twice the target is kept for the area average; a JPEG decoder gets there several times
-    # faster by leaving out the high frequencies of each block.
+    # Twice the target is kept for the area average.
     enough = (2 * preparation.width, 2 * preparation.height)
     return letterbox(decode(source, enough=enough), preparation)
 
@@ -95,30 +111,37 @@ def decode(source: Source, *, enough: tuple[int, int] | None = None) -> Photo:
 
     Args:
         source: as for :func:`prepare`.
-        enough: (width, height) in pixels; a larger JPEG may be decoded at a half, a quarter
-            or an eighth of its size as long as it stays at least this large.
+        enough: (width, height) in pixels of the upright photo; a larger one may come back
+            reduced by a whole factor, as long as it stays at least this large.
 
     Returns:
         uint8 (H, W, 3) RGB: upright by its EXIF orientation, transparency on white,
-        the first frame of an animation, the high byte of 16-bit values.
+        the first frame of an animation, the high byte of 16-bit values. Colour profiles
+        are not applied. An RGB array that needs none of this comes back as it is.
 
     Raises:
         ImageError: as for :func:`prepare`.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return _array_as_shown(source, enough)
     from PIL import Image
 
     if isinstance(source, Image.Image):
-        _check_pixels(source.size, "image")
         with _translated("image"):
-            return _as_shown(source, "image")
+            _check_size(source.size, "image")
+            return _as_shown(source, "image", enough)
+    if not isinstance(source, str | bytes | os.PathLike):
+        raise ImageError(
+            f"a photo given as {type(source).__name__}; expected a path, encoded bytes, "
+            "a PIL image or a numpy array"
+        )
     name = "image bytes" if isinstance(source, bytes) else os.fspath(source)
     with _translated(name), _opened(source, name) as image:
-        _check_pixels(image.size, name)
+        _check_size(image.size, name, image.format)
         if enough is not None and image.format in ("JPEG", "MPO"):
-            image.draft(None, enough)
-        return _as_shown(image, name)
+            # The decoder leaves out the high frequencies of each block: several times faster.
+            image.draft(None, (max(enough), max(enough)))
+        return _as_shown(image, name, enough)
 
 
 def letterbox(image: Photo, preparation: Preparation) -> Photo:
@@ -170,7 +193,7 @@ def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image
         if not os.path.isfile(source):  # a FIFO or device would block for ever
             kind = "is not a regular file" if os.path.exists(source) else "does not exist"
             raise DecodeError(f"{name}: {kind}")
-        size, stream = os.path.getsize(source), open(source, "rb")  # type: ignore[assignment]  # noqa: SIM115
+        size, stream = os.path.getsize(source), open(source, "rb")  # type: ignore[assignment]
     with stream:
         if size == 0:
             raise DecodeError(f"{name}: the file is empty; copy it again from its source")
@@ -192,55 +215,46 @@ def _translated(name: str) -> Iterator[None]:
     except UnidentifiedImageError as error:
         known = "JPEG, PNG, WebP, GIF, BMP, TIFF or PPM"
         raise DecodeError(f"{name}: not a photo; expected {known}") from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooLargeError(f"{name}: over {MAX_PIXELS:,} pixels; scale it down first") from error
     except MemoryError as error:
-        raise TooLargeError(f"{name}: does not fit into memory") from error
+        raise TooLargeError(f"{name}: does not fit into memory; scale it down first") from error
     except PermissionError as error:
-        raise DecodeError(f"{name}: no permission to read it") from error
-    except (
-        OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError,
-        AttributeError, ArithmeticError, struct.error, RuntimeError, AssertionError,
-    ) as error:  # fmt: skip
+        raise DecodeError(f"{name}: no permission to read it; check its owner and mode") from error
+    except Exception as error:  # decoders raise anything, zlib.error and warnings-as-errors too
         reason = str(error).strip() or type(error).__name__
-        raise DecodeError(f"{name}: truncated or corrupt photo ({reason})") from error
+        raise DecodeError(
+            f"{name}: truncated or corrupt photo ({reason}); copy it again from its source"
+        ) from error
 
 
-def _check_pixels(size: tuple[int, int], name: str) -> None:
+def _check_size(size: tuple[int, int], name: str, form: str | None = None) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
-        raise TooLargeError(
-            f"{name}: {width} x {height} pixels; the limit is {MAX_PIXELS:,}, scale it down first"
-        )
     if width < 1 or height < 1:
         raise DecodeError(f"{name}: {width} x {height} pixels; there is nothing to see")
-
-
-def _as_shown(image: Image.Image, name: str) -> Photo:
-    from PIL import Image, ImageOps
-
-    image.load()
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I") or upright.mode == "F":
-        return _from_deep(np.asarray(upright), upright.mode, name)
-    if upright.has_transparency_data:
-        layer = upright.convert("RGBA")
-        page = Image.new("RGB", layer.size, (_PAGE, _PAGE, _PAGE))
-        page.paste(layer, mask=layer.getchannel("A"))
-        return np.asarray(page)
-    return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
-
-
-def _from_deep(values: np.ndarray[Any, Any], mode: str, name: str) -> Photo:
-    """16-bit grey in any of Pillow's modes -> RGB by its high byte, as a viewer shows it."""
-    if mode == "F" or values.size and (values.min() < 0 or values.max() > 65535):
-        raise DecodeError(
-            f"{name}: pixel type {mode!r} has no defined brightness; save it as 8 or 16 bits"
+    limit = _FORMAT_PIXELS.get(form or "", MAX_PIXELS)
+    if width * height > limit:
+        kind = f" of a {form} file" if limit != MAX_PIXELS else ""
+        raise TooLargeError(
+            f"{name}: {width} x {height} pixels; the limit{kind} is {limit:,}, scale it down first"
         )
-    return _from_array(values.astype(np.uint16))
+    if max(width, height) > MAX_SIDE:
+        raise TooLargeError(
+            f"{name}: {width} x {height} pixels; the limit of a side is {MAX_SIDE:,}, cut it up"
+        )
 
 
-def _from_array(array: np.ndarray[Any, Any]) -> Photo:
+def _as_shown(image: Image.Image, name: str, enough: tuple[int, int] | None) -> Photo:
+    image.load()
+    width, height = image.size
+
+    def rows(top: int, bottom: int) -> Photo:
+        return _strip_as_shown(image.crop((0, top, width, bottom)), name)
+
+    return _assemble(height, width, rows, enough, _orientation(image))
+
+
+def _array_as_shown(array: np.ndarray[Any, Any], enough: tuple[int, int] | None) -> Photo:
     shape_ok = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if not shape_ok or array.size == 0:
         raise ImageError(
@@ -251,14 +265,78 @@ def _from_array(array: np.ndarray[Any, Any]) -> Photo:
             f"array of {array.dtype}; expected uint8 in 0..255 or uint16 in 0..65535 "
             "(scale a float image and convert it: (x * 255).astype('uint8'))"
         )
-    _check_pixels((array.shape[1], array.shape[0]), "array")
+    height, width = array.shape[:2]
+    _check_size((width, height), "array")
+    is_rgb = array.dtype == np.uint8 and array.shape[2:] == (3,)
+    if is_rgb and _reduction(width, height, enough) == 1:
+        return np.ascontiguousarray(array)
+    return _assemble(height, width, lambda top, bottom: _rgb(array[top:bottom]), enough)
+
+
+def _assemble(
+    height: int,
+    width: int,
+    rows: Callable[[int, int], Photo],
+    enough: tuple[int, int] | None,
+    orientation: int = 1,
+) -> Photo:
+    """Build the upright photo strip by strip, so that no second full copy is ever in memory."""
+    turned = orientation >= 5
+    need = enough[::-1] if enough and turned else enough
+    factor = _reduction(width, height, need)
+    shape = (-(-height // factor), -(-width // factor))
+    upright = np.empty((*(shape[::-1] if turned else shape), 3), np.uint8)
+    stored = _STORED[orientation](upright)
+    step = factor * max(1, _STRIP_PIXELS // (width * factor))
+    for top in range(0, height, step):
+        strip = rows(top, min(top + step, height))
+        target = stored[top // factor : -(-(top + strip.shape[0]) // factor)]
+        if factor > 1:
+            size = (target.shape[1], target.shape[0])
+            strip = cv2.resize(strip, size, interpolation=cv2.INTER_AREA)
+        target[:] = strip
+    return upright
+
+
+def _reduction(width: int, height: int, enough: tuple[int, int] | None) -> int:
+    """The largest whole factor that leaves at least ``enough`` pixels on both sides."""
+    return max(1, min(width // enough[0], height // enough[1])) if enough else 1
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where the tag is absent or damaged, as a viewer takes it."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a damaged tag block says nothing of the pixels
+        return 1
+    return value if isinstance(value, int) and value in _STORED else 1
+
+
+def _strip_as_shown(strip: Image.Image, name: str) -> Photo:
+    if strip.mode.startswith("I") or strip.mode == "F":
+        return _rgb(_deep_grey(np.asarray(strip), strip.mode, name))
+    mode = "RGBA" if strip.has_transparency_data else "RGB"
+    return _rgb(np.asarray(strip if strip.mode == mode else strip.convert(mode)))
+
+
+def _deep_grey(values: np.ndarray[Any, Any], mode: str, name: str) -> NDArray[np.uint16]:
+    """16-bit grey in any of Pillow's modes -> uint16."""
+    if mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise DecodeError(
+            f"{name}: pixel type {mode!r} has no defined brightness; save it as 8 or 16 bits"
+        )
+    return values.astype(np.uint16)
+
+
+def _rgb(array: np.ndarray[Any, Any]) -> Photo:
+    """Uint8 or uint16 grey, RGB or RGBA -> uint8 RGB on a white page."""
     photo = (array >> 8).astype(np.uint8) if array.dtype == np.uint16 else array
     if photo.ndim == 2:
         photo = photo[:, :, None]
-    if photo.shape[2] == 4:
-        alpha = photo[:, :, 3:].astype(np.uint32)
-        mixed = photo[:, :, :3] * alpha + _PAGE * (255 - alpha)
-        photo = ((mixed + 127) // 255).astype(np.uint8)
     if photo.shape[2] == 1:
-        photo = np.repeat(photo, 3, axis=2)
-    return np.ascontiguousarray(photo)
+        return np.repeat(photo, 3, axis=2)
+    if photo.shape[2] == 4:
+        alpha = photo[:, :, 3:].astype(np.uint16)
+        mixed = photo[:, :, :3] * alpha + _PAGE * (255 - alpha)  # at most 255 * 255
+        return ((mixed + 127) // 255).astype(np.uint8)
+    return photo
