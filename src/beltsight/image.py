@@ -291,10 +291,8 @@ def _assemble(
     for top in range(0, height, step):
         strip = rows(top, min(top + step, height))
         target = stored[top // factor : -(-(top + strip.shape[0]) // factor)]
-        if factor > 1:
-            size = (target.shape[1], target.shape[0])
-            strip = cv2.resize(strip, size, interpolation=cv2.INTER_AREA)
-        target[:] = strip
+        size = (target.shape[1], target.shape[0])
+        target[:] = cv2.resize(strip, size, interpolation=cv2.INTER_AREA) if factor > 1 else strip
     return upright
 
 
