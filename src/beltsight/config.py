@@ -11,7 +11,8 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -43,31 +44,39 @@ def load_config(
         ConfigError: unreadable file, unknown key (the nearest is named), or a wrong value.
     """
     values = _read_toml(path) if path else {}
+    origins: dict[str, str] = {}
     if env_prefix:
         for key, text in (os.environ if env is None else env).items():
             if key.startswith(f"{env_prefix}_"):
                 dotted = key.removeprefix(f"{env_prefix}_").lower().replace("__", ".")
                 _put(values, dotted, parse_value(text))
+                origins[dotted] = f"environment variable {key}"
     for key, value in (overrides or {}).items():
         if value is not None:
             _put(values, key, value)
+            origins[key] = "option"
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(kind, error, path)) from error
+        default = str(path) if path else "settings"
+        raise ConfigError(_explain(kind, error, origins, default)) from error
 
 
 def parse_value(text: str) -> Any:
     """Read one value as TOML writes it; text that is no TOML value stands for itself.
+
+    Text that looks like another value is quoted to stay text: ``'"2026"'``.
 
     Example:
         >>> parse_value("0.1"), parse_value("true"), parse_value("same"), parse_value("[1, 2]")
         (0.1, True, 'same', [1, 2])
     """
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        table = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
+    # More keys than one: the text holds line breaks and is no single value.
+    return table["value"] if len(table) == 1 else text
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
@@ -86,10 +95,17 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``did you mean 'x'?`` or a list of what is known."""
+    """``did you mean 'x'?`` or a list of what is known.
+
+    Example:
+        >>> nearest("epohcs", ["epochs", "rate"]), nearest("x", ["epochs", "rate"])
+        ("did you mean 'epochs'?", 'known: epochs, rate')
+    """
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(names)}" if names else "none is known"
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -98,7 +114,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
             return tomllib.load(file)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not readable as TOML: {error}") from error
 
 
@@ -112,27 +128,53 @@ def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
     values[key] = value
 
 
-def _explain(kind: type[BaseModel], error: ValidationError, path: Path | None) -> str:
-    lines = []
+def _explain(
+    kind: type[BaseModel], error: ValidationError, origins: Mapping[str, str], default: str
+) -> str:
+    """One sentence per problem, led by where its key was set."""
+    lines: dict[str, list[str]] = {}
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             siblings = _known_keys(kind, problem["loc"][:-1])
-            lines.append(f"unknown key {where!r}; {nearest(str(problem['loc'][-1]), siblings)}")
+            hint = f"; {nearest(str(problem['loc'][-1]), siblings)}" if siblings else ""
+            line = f"unknown key {where!r}{hint}"
         else:
             message = problem["msg"].removeprefix("Value error, ")
             got = "" if problem["type"] == "missing" else f" (got {problem['input']!r:.80})"
-            lines.append(f"{where or 'settings'}: {message}{got}")
-    return f"{path or 'settings'}: " + "; ".join(lines)
+            line = f"{where}: {message}{got}" if where else f"{message}{got}"
+        lines.setdefault(_origin(problem["loc"], origins, default), []).append(line)
+    return "; ".join(f"{origin}: {'; '.join(group)}" for origin, group in lines.items())
+
+
+def _origin(location: tuple[int | str, ...], origins: Mapping[str, str], default: str) -> str:
+    """Where the value at a location, or the nearest table around it, was set."""
+    for length in range(len(location), 0, -1):
+        dotted = ".".join(str(part) for part in location[:length])
+        if dotted in origins:
+            return origins[dotted]
+    return default
 
 
 def _known_keys(kind: Any, location: tuple[int | str, ...]) -> list[str]:
-    """Field names of the model that ``location`` points into."""
+    """Field names of the model that ``location`` points into; none where it points elsewhere."""
     for part in location:
-        if isinstance(kind, type) and issubclass(kind, BaseModel) and part in kind.model_fields:
-            kind = kind.model_fields[str(part)].annotation
-        elif getattr(kind, "__args__", None):
-            kind = kind.__args__[-1]
-    while not isinstance(kind, type) and getattr(kind, "__args__", None):
-        kind = kind.__args__[-1] if kind.__args__[-1] is not type(None) else kind.__args__[0]
-    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+        kind = _bare(kind)
+        if _is_model(kind):
+            field = kind.model_fields.get(str(part))
+            kind = field.annotation if field else None
+        else:  # dict[str, X], list[X] or tuple[X, ...] -> X
+            kind = next((a for a in reversed(get_args(kind)) if a is not Ellipsis), None)
+    kind = _bare(kind)
+    return list(kind.model_fields) if _is_model(kind) else []
+
+
+def _bare(kind: Any) -> Any:
+    """``Annotated[X, ...]`` and ``X | None`` -> ``X``."""
+    while get_origin(kind) in (Annotated, Union, UnionType):
+        kind = next(a for a in get_args(kind) if a is not NoneType)
+    return kind
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

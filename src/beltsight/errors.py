@@ -42,16 +42,22 @@ class MissingExtraError(BeltsightError):
     """An optional dependency is not installed.
 
     Example:
-        >>> str(MissingExtraError("training", "train"))
-        "training needs an optional part of Beltsight; install it with: pip install 'beltsight[train]'"
+        >>> print(MissingExtraError("a plot", "lab"))
+        a plot needs an optional part of Beltsight; install it with: pip install 'beltsight[lab]'
     """
 
     def __init__(self, purpose: str, extra: str) -> None:
+        self.purpose = purpose
         self.extra = extra
         super().__init__(
             f"{purpose} needs an optional part of Beltsight; "
             f"install it with: pip install 'beltsight[{extra}]'"
         )
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        # By default a copy is made from the message, which is not what __init__ takes: the error
+        # of a worker process would break the pool instead of reaching the user.
+        return type(self), (self.purpose, self.extra)
 
 
 class ImageError(BeltsightError):

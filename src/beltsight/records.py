@@ -1,13 +1,13 @@
 """The value objects that go through the house: Sample -> Prediction -> Decision.
 
-All are frozen; a later step makes a new object instead of changing one. Arrays inside
-are made read-only where the object is built.
+All are frozen; a later step makes a new object instead of changing one. Arrays and
+mappings inside are read-only views.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -24,10 +24,26 @@ SPLITS = ("train", "val", "test")
 
 
 V = TypeVar("V")
+_RESERVED = "embedding"  # names of the model file's other outputs
+_RESERVED_END = "_map"
 
 
 def _frozen(mapping: Mapping[str, V]) -> Mapping[str, V]:
     return MappingProxyType(dict(mapping))
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written; the owner, e.g. a camera that reuses its buffer, still can."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
+def _rebuild(record: Any) -> tuple[Any, ...]:
+    """How a record is copied or sent to another process, which read-only mappings refuse."""
+    values = (getattr(record, part.name) for part in fields(record))
+    plain = (dict(value) if isinstance(value, MappingProxyType) else value for value in values)
+    return type(record), tuple(plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +56,8 @@ class TaskSpec:
         ordered: True where neighbours in ``classes`` are neighbours in meaning (levels).
 
     Raises:
-        TaxonomyError: fewer than two classes, or a class named twice.
+        TaxonomyError: fewer than two classes, a class named twice or not at all, or a name
+            that the model file needs for another output.
     """
 
     name: str
@@ -48,10 +65,17 @@ class TaskSpec:
     ordered: bool = False
 
     def __post_init__(self) -> None:
+        if not self.name or self.name == _RESERVED or self.name.endswith(_RESERVED_END):
+            raise TaxonomyError(
+                f"a task cannot be named {self.name!r}: expected a name that is not empty, is not "
+                f"{_RESERVED!r} and does not end in {_RESERVED_END!r}"
+            )
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
             raise TaxonomyError(
                 f"task {self.name!r} needs at least two distinct classes, got {list(self.classes)}"
             )
+        if not all(self.classes):
+            raise TaxonomyError(f"task {self.name!r} has a class without a name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +90,14 @@ class Sample:
     """
 
     path: Path
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     group: str | None = None
     split: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", _frozen(self.labels))
+
+    __reduce__ = _rebuild
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +112,12 @@ class Answer:
 
     label: str
     confidence: float
-    probabilities: Mapping[str, float]
+    probabilities: Mapping[str, float] = field(hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probabilities", _frozen(self.probabilities))
+
+    __reduce__ = _rebuild
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +133,26 @@ class Prediction:
         abstain: whether the answer should go to a person; None where the model has no threshold.
         engine: the engine that computed the answer, e.g. ``onnxruntime-cpu``.
         error: why there is no answer, or None.
+
+    Two Predictions are equal where all but their arrays is.
     """
 
     path: str | None
-    tasks: Mapping[str, Answer] = field(default_factory=dict)
-    embedding: Floats | None = None
-    maps: Mapping[str, Floats] = field(default_factory=dict)
+    tasks: Mapping[str, Answer] = field(default_factory=dict, hash=False)
+    embedding: Floats | None = field(default=None, compare=False)
+    maps: Mapping[str, Floats] = field(default_factory=dict, compare=False)
     abstain: bool | None = None
     engine: str = ""
     error: str | None = None
 
     def __post_init__(self) -> None:
+        maps = {task: _read_only(array) for task, array in self.maps.items()}
         object.__setattr__(self, "tasks", _frozen(self.tasks))
-        object.__setattr__(self, "maps", _frozen(self.maps))
-        for array in (self.embedding, *self.maps.values()):
-            if array is not None:
-                array.setflags(write=False)
+        object.__setattr__(self, "maps", _frozen(maps))
+        if self.embedding is not None:
+            object.__setattr__(self, "embedding", _read_only(self.embedding))
+
+    __reduce__ = _rebuild
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +176,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One camera frame.
+    """One camera frame. Two Frames are equal where their times and counts are.
 
     Args:
         image: uint8 (H, W, 3) RGB.
@@ -152,12 +184,12 @@ class Frame:
         encoder_count: belt encoder at exposure, or None for a line without encoder.
     """
 
-    image: Photo
+    image: Photo = field(compare=False)
     time_s: float
     encoder_count: int | None = None
 
     def __post_init__(self) -> None:
-        self.image.setflags(write=False)
+        object.__setattr__(self, "image", _read_only(self.image))
 
 
 @dataclass(frozen=True, slots=True)

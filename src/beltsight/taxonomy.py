@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from beltsight.config import ASSETS, load_config, nearest
 from beltsight.errors import TaxonomyError
@@ -29,6 +29,12 @@ class TaskInfo(BaseModel):
     open: bool = False
     ordered: bool = False
     classes: dict[str, ClassInfo] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _levels_are_listed(self) -> TaskInfo:
+        if self.ordered and (self.open or len(self.classes) < 2):
+            raise ValueError("an ordered task lists its levels, two or more, and is not open")
+        return self
 
 
 class Taxonomy(BaseModel):
