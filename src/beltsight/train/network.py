@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -127,7 +128,7 @@ def build_network(
         ) from error
     if pretrained and settings.weights not in ("timm", "random"):
         load_backbone_weights(backbone, Path(settings.weights))
-    preset = backbone.pretrained_cfg
+    preset = _preset(backbone)
     return Network(
         backbone,
         tasks,
@@ -147,12 +148,11 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
         TrainError: unreadable file, or weights of another architecture.
     """
     state = _read_weights(path)
-    classifier = backbone.pretrained_cfg.get("classifier") or ()  # type: ignore[union-attr, operator]
-    prefixes = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    classifier = _preset(backbone).get("classifier") or ()
+    names = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    heads = tuple(f"{name}." for name in names)
     own = backbone.state_dict()
-    extra = [
-        key for key in state if key not in own and not key.startswith(tuple(f"{p}." for p in prefixes))
-    ]
+    extra = [key for key in state if key not in own and not key.startswith(heads)]
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     misfits = [key for key in own if key in state and own[key].shape != state[key].shape]
     for kind, keys in (("missing", missing), ("of another shape", misfits), ("unknown", extra)):
@@ -163,6 +163,11 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
             )
     fitting = {key: tensor.to(own[key].dtype) for key, tensor in state.items() if key in own}
     backbone.load_state_dict(fitting, strict=False)
+
+
+def _preset(backbone: nn.Module) -> dict[str, Any]:
+    """What timm knows of a backbone: its normalisation and its classifier's name."""
+    return dict(backbone.pretrained_cfg)  # type: ignore[arg-type]
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

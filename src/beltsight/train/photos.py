@@ -117,7 +117,7 @@ class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self._photos)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         epoch, index = key
         if self._pixels is None:  # opened in the worker that reads it
             self._pixels = self._photos.pixels()
@@ -161,7 +161,7 @@ def make_loader(
     order = EpochOrder(photos, settings)
     loader = DataLoader(
         AugmentedPhotos(photos, settings),
-        batch_sampler=order,  # type: ignore[arg-type]
+        batch_sampler=order,
         num_workers=settings.workers,
         # Workers stay for all epochs; keys carry the epoch, so they need no news of it.
         persistent_workers=settings.workers > 0,

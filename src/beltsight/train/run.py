@@ -16,7 +16,8 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,23 @@ import tomli_w
 import torch
 
 import beltsight
+from beltsight.config import load_config
 from beltsight.dataset import Dataset, load_dataset
 from beltsight.dataset.split import holdout
-from beltsight.errors import DatasetError, ResumeError, TrainError
+from beltsight.errors import DatasetError, MissingExtraError, ResumeError, TrainError
 from beltsight.records import Sample, TaskSpec
 from beltsight.train.checkpoint import load_checkpoint
 from beltsight.train.loop import EpochDone, Fit, Watcher
-from beltsight.train.network import build_network
+from beltsight.train.network import Network, build_network
 from beltsight.train.package import About, package_model
 from beltsight.train.photos import PreparedPhotos, fingerprint, prepare_photos
-from beltsight.train.settings import TrainSettings, load_settings
+from beltsight.train.settings import TrainSettings
 
+SETTINGS_FILE = "settings.toml"
 _PIXEL_FILES = ("train.pixels", "val.pixels")
+# They change the speed, and sums only in their last digits: free to differ when a run goes on.
+_FREE_SETTINGS = ("threads", "workers", "tensorboard")
+_Splits = tuple[Sequence[Sample], Sequence[Sample]]
 Preparing = Callable[[int, int], None]
 
 
@@ -78,35 +84,36 @@ def run_training(
         about: name, licence and notice for the card.
     """
     dataset = data if isinstance(data, Dataset) else load_dataset(data, tasks=settings.tasks)
-    tasks = tuple(dataset.task(task) for task in settings.tasks) or dataset.tasks
-    samples = choose_samples(dataset, tasks, settings)
-    folder = open_folder(Path(out), resume=resume)
+    tasks, samples = choose_samples(dataset, settings)
+    folder = open_folder(Path(out), settings, resume=resume)
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     torch.manual_seed(settings.seed)
     network = build_network(settings, tasks)
-    try:
-        train, val = _prepare_splits(folder, samples, tasks, settings, preparing)
-        data_digest = fingerprint([*samples[0], *samples[1]], [*train.hashes, *val.hashes])
-        _describe(folder, dataset, tasks, settings, (train, val))
-        identity = _identity(settings, data_digest, tasks)
-        fit = Fit(network, train, val, settings, folder, identity, watch)
-        history = fit.run(resume=resume)
+    with _prepared(folder, samples, tasks, settings, preparing) as photos:
+        digest = fingerprint([*samples[0], *samples[1]], [*photos[0].hashes, *photos[1].hashes])
+        identity = _identity(settings, digest, tasks)
+        fit = Fit(network, *photos, settings, folder, identity, watch)
+        if resume:
+            fit.restore()
+        _describe(folder, dataset, network, photos, digest)
+        history = fit.run()
         _write_history(folder / "metrics.csv", history)
         if settings.tensorboard:
             _write_tensorboard(folder, history)
-        named = replace(about, name=about.name or folder.resolve().name, data=dataset_name(dataset))
-        card = package_model(
-            network, train, val, settings, replace(named, fingerprint=data_digest), folder / "model.onnx"
-        )
-    finally:
-        for name in _PIXEL_FILES:
-            (folder / name).unlink(missing_ok=True)
-    skipped = (*train.unreadable, *val.unreadable)
-    return Run(folder, folder / "model.onnx", card.metrics, tuple(history), skipped)
+        model = folder / "model.onnx"
+        about = _complete(about, folder, dataset, digest)
+        card = package_model(network, *photos, settings, about, model)
+    skipped = (*photos[0].unreadable, *photos[1].unreadable)
+    return Run(folder, model, card.metrics, tuple(history), skipped)
 
 
 def export_run(
-    folder: Path, data: Path, path: Path, *, about: About = About(), preparing: Preparing
+    folder: Path,
+    data: str | os.PathLike[str] | Dataset,
+    path: Path,
+    *,
+    about: About = About(),
+    preparing: Preparing = lambda done, total: None,
 ) -> dict[str, Any]:
     """Export a run's best weights again, e.g. with another name in the card or a newer exporter.
 
@@ -122,45 +129,36 @@ def export_run(
 
     Raises:
         ResumeError: no run there, or the data set is not the one of the run.
+        ParityError: the graph does not answer as the network does.
     """
-    best = folder / "best.safetensors"
-    if not best.exists():
-        raise ResumeError(f"{folder}: no finished epoch to export; expected {best.name}")
-    settings = load_settings(folder / "settings.toml")
-    dataset = load_dataset(data, tasks=settings.tasks)
-    tasks = tuple(dataset.task(task) for task in settings.tasks) or dataset.tasks
-    samples = choose_samples(dataset, tasks, settings)
+    settings = stored_settings(folder)
+    dataset = data if isinstance(data, Dataset) else load_dataset(data, tasks=settings.tasks)
+    tasks, samples = choose_samples(dataset, settings)
     network = build_network(settings, tasks, pretrained=False)
+    best = folder / "best.safetensors"
     try:
         network.load_state_dict(load_checkpoint(best)[0])
     except RuntimeError as error:
         raise ResumeError(f"{best}: weights of another network: {error}") from error
-    try:
-        train, val = _prepare_splits(folder, samples, tasks, settings, preparing)
-        data_digest = fingerprint([*samples[0], *samples[1]], [*train.hashes, *val.hashes])
-        described = _read_json(folder / "run.json")
-        if described.get("fingerprint") != data_digest:
-            raise ResumeError(f"{data}: not the photos and labels that {folder} was trained on")
-        named = replace(
-            about,
-            name=about.name or folder.resolve().name,
-            data=dataset_name(dataset),
-            fingerprint=data_digest,
-        )
-        return package_model(network, train, val, settings, named, path).metrics
-    finally:
-        for name in _PIXEL_FILES:
-            (folder / name).unlink(missing_ok=True)
+    with _prepared(folder, samples, tasks, settings, preparing) as photos:
+        digest = fingerprint([*samples[0], *samples[1]], [*photos[0].hashes, *photos[1].hashes])
+        if _read_json(folder / "run.json").get("fingerprint") != digest:
+            raise ResumeError(f"{dataset.root}: not the data that {folder} was trained on")
+        about = _complete(about, folder, dataset, digest)
+        return package_model(network, *photos, settings, about, path).metrics
 
 
 def choose_samples(
-    dataset: Dataset, tasks: Sequence[TaskSpec], settings: TrainSettings
-) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """The photos to learn from and those to validate on; photos of the test split are in neither.
+    dataset: Dataset, settings: TrainSettings
+) -> tuple[tuple[TaskSpec, ...], _Splits]:
+    """The tasks to learn, the photos to learn from and those to validate on.
+
+    Photos of the test split are in neither. Without a val split, part of train is held out.
 
     Raises:
         DatasetError: no training photos, or a class without any.
     """
+    tasks = tuple(dataset.task(task) for task in settings.tasks) or dataset.tasks
     if not dataset.splits:
         everything = tuple(replace(sample, split="train") for sample in dataset.samples)
         dataset = replace(dataset, samples=everything)
@@ -184,42 +182,79 @@ def choose_samples(
                 f"{dataset.root}: no training photo of {task.name} {', '.join(empty)}; "
                 "add some, or take the class out of the data set"
             )
-    return train, val
+    return tasks, (train, val)
 
 
-def open_folder(folder: Path, *, resume: bool) -> Path:
-    """Make the run's folder; refuse one that holds a run, unless it is to be resumed.
+def open_folder(folder: Path, settings: TrainSettings, *, resume: bool) -> Path:
+    """Make the run's folder and write its settings; or open it again to go on.
 
     Raises:
-        ResumeError: there is a run and ``resume`` is False, or none and it is True.
+        ResumeError: there is a run and ``resume`` is False, none and it is True, or one with
+            other settings.
         TrainError: the folder cannot be made.
     """
-    has_run = (folder / "run.json").exists()
-    if has_run and not resume:
+    file = folder / SETTINGS_FILE
+    if file.exists() and not resume:
         raise ResumeError(
             f"{folder} holds a run already; go on with it by --resume, or choose another --out"
         )
-    if resume and not has_run:
-        raise ResumeError(f"{folder} holds no run to resume; leave --resume out to start one")
+    if resume:
+        _check_same_settings(file, settings)
+        return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        values = settings.model_dump(mode="json", exclude_none=True)
+        file.write_text(tomli_w.dumps(values), encoding="utf-8")
     except OSError as error:
-        raise TrainError(f"{folder}: cannot be made: {error.strerror}") from error
+        raise TrainError(f"{folder}: cannot be written: {error.strerror}") from error
     return folder
 
 
-def dataset_name(dataset: Dataset) -> str:
-    """The folder's name: enough to tell data sets apart, and no path of the user's machine."""
-    return dataset.root.resolve().name
+def stored_settings(folder: Path) -> TrainSettings:
+    """The settings that a run was started with.
+
+    Raises:
+        ResumeError: no run there.
+    """
+    file = folder / SETTINGS_FILE
+    if not file.exists():
+        raise ResumeError(f"{folder} holds no run to resume; leave --resume out to start one")
+    return load_config(TrainSettings, file)
 
 
-def _prepare_splits(
+def _check_same_settings(file: Path, settings: TrainSettings) -> None:
+    before, now = (
+        each.model_dump(mode="json", exclude=set(_FREE_SETTINGS))
+        for each in (stored_settings(file.parent), settings)
+    )
+    changed = [key for key in now if now[key] != before[key]]
+    if changed:
+        key = changed[0]
+        raise ResumeError(
+            f"{file.parent} was started with other settings: {', '.join(changed)} "
+            f"({key} was {before[key]!r}, is {now[key]!r}); a run goes on with its own"
+        )
+
+
+def _complete(about: About, folder: Path, dataset: Dataset, digest: str) -> About:
+    # The data set's folder name tells data sets apart, and is no path of the user's machine.
+    return replace(
+        about,
+        name=about.name or folder.resolve().name,
+        data=dataset.root.resolve().name,
+        fingerprint=digest,
+    )
+
+
+@contextmanager
+def _prepared(
     folder: Path,
-    samples: tuple[Sequence[Sample], Sequence[Sample]],
+    samples: _Splits,
     tasks: Sequence[TaskSpec],
     settings: TrainSettings,
     preparing: Preparing,
-) -> tuple[PreparedPhotos, PreparedPhotos]:
+) -> Iterator[tuple[PreparedPhotos, PreparedPhotos]]:
+    """Both splits' prepared photos; their files are removed at the end, come what may."""
     total = len(samples[0]) + len(samples[1])
 
     def prepare_split(index: int) -> PreparedPhotos:
@@ -233,21 +268,24 @@ def _prepare_splits(
             progress=lambda done, _: preparing(before + done, total),
         )
 
-    return prepare_split(0), prepare_split(1)
+    try:
+        yield prepare_split(0), prepare_split(1)
+    finally:
+        for name in _PIXEL_FILES:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _describe(
     folder: Path,
     dataset: Dataset,
-    tasks: Sequence[TaskSpec],
-    settings: TrainSettings,
+    network: Network,
     photos: tuple[PreparedPhotos, PreparedPhotos],
-    data_digest: str = "",
+    data_digest: str,
 ) -> None:
     described = {
         "data": str(dataset.root.resolve()),
         "fingerprint": data_digest,
-        "tasks": [asdict(task) for task in tasks],
+        "tasks": [asdict(task) for task in network.tasks],
         "n_train": len(photos[0]),
         "n_val": len(photos[1]),
         "unreadable": [*photos[0].unreadable, *photos[1].unreadable],
@@ -257,17 +295,12 @@ def _describe(
             "timm": timm.__version__,
         },
     }
-    values = settings.model_dump(mode="json", exclude_none=True)
-    (folder / "settings.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
     (folder / "run.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
 
 def _identity(settings: TrainSettings, data_digest: str, tasks: Sequence[TaskSpec]) -> str:
-    """What must not change between a run and its resumption.
-
-    Threads and workers may: they change the speed, and sums only in their last digits.
-    """
-    values = settings.model_dump(mode="json", exclude={"threads", "workers", "tensorboard"})
+    """What must not change between a run and its resumption."""
+    values = settings.model_dump(mode="json", exclude=set(_FREE_SETTINGS))
     text = json.dumps([values, data_digest, [asdict(task) for task in tasks]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -280,8 +313,6 @@ def _write_history(path: Path, history: Sequence[EpochDone]) -> None:
 
 
 def _write_tensorboard(folder: Path, history: Sequence[EpochDone]) -> None:
-    from beltsight.errors import MissingExtraError
-
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

@@ -78,7 +78,7 @@ class TrainSettings(_Part):
         precision: ``auto`` takes bfloat16 where the hardware computes in it.
         patience: stop a stage after so many epochs without a better validation; 0 never stops.
         val_fraction: share of train held out where the data set has no val split.
-        skip_unreadable: leave out photos that cannot be decoded (they are listed) instead of failing.
+        skip_unreadable: leave out photos that cannot be decoded, and list them, instead of failing.
         workers: processes that augment; 0 augments in the training process.
         threads: CPU threads of PyTorch; 0 for one per core.
     """

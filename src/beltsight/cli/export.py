@@ -1,0 +1,38 @@
+"""``beltsight export``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    data: Annotated[Path, typer.Argument(help="The data set that it was trained on.")],
+    out: Annotated[Path, typer.Option(help="The model file to write.")],
+    name: Annotated[str, typer.Option(help="The model's name in its card.")] = "",
+    model_version: Annotated[str, typer.Option(help="The model's version in its card.")] = "1",
+    licence: Annotated[str, typer.Option(help="The model's licence in its card.")] = "",
+    notice: Annotated[str, typer.Option(help="Notices that must go with the model.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the card's figures.")] = False,
+) -> None:
+    """Export a run's best weights again, e.g. under another name.
+
+    'beltsight train' has exported them once already, to model.onnx in the run's folder. The
+    file is compared with the network on real photos and not written where they disagree.
+    """
+    from beltsight.cli.console import print_json
+    from beltsight.train import require_train_extra
+
+    require_train_extra()
+    from beltsight.train.package import About
+    from beltsight.train.run import export_run
+
+    about = About(name=name, version=model_version, licence=licence, notice=notice)
+    figures = export_run(run, data, out, about=about)
+    if as_json:
+        print_json({"model": str(out), "val": figures})
+    else:
+        typer.echo(f"model: {out}")

@@ -1,0 +1,115 @@
+"""``beltsight train``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from beltsight.train.settings import TrainSettings
+
+
+def command(
+    data: Annotated[Path, typer.Argument(help="Data set: folder or CSV.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    config: Annotated[Path | None, typer.Option(help="Settings in TOML.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="A timm model, e.g. resnet50.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="'timm' downloads, 'random', or a .safetensors[.xz] file.")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of the last stage.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Photos per step.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adamw, sgd or adam_l2.")] = None,
+    augment: Annotated[str | None, typer.Option(help="none, light or strong.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same run.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; 0 for one per core.")] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other setting: KEY=VALUE as in TOML; repeatable."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    name: Annotated[str, typer.Option(help="The model's name in its card.")] = "",
+    licence: Annotated[str, typer.Option(help="The model's licence in its card.")] = "",
+    notice: Annotated[str, typer.Option(help="Notices that must go with the model.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train a model and export it with its card.
+
+    Every option but the card's is a setting that --config may hold under the same name; options
+    win over BELTSIGHT_TRAIN_* variables, and these over the file. Needs the 'train' extra.
+    """
+    from beltsight.config import parse_assignments
+    from beltsight.train import require_train_extra
+
+    overrides = {
+        **parse_assignments(assignments or ()),
+        "backbone": backbone,
+        "weights": weights,
+        "image_size": image_size,
+        "batch_size": batch_size,
+        "optimizer": optimizer,
+        "augment": augment,
+        "seed": seed,
+        "threads": threads,
+    }
+    settings = _settings(config, out, overrides, epochs, resume)
+    require_train_extra()
+    _train(
+        data, out, settings, resume, {"name": name, "licence": licence, "notice": notice}, as_json
+    )
+
+
+def _settings(
+    config: Path | None, out: Path, overrides: dict[str, Any], epochs: int | None, resume: bool
+) -> TrainSettings:
+    from beltsight.train.settings import load_settings, with_overrides
+
+    file = config
+    if resume and config is None and (out / "settings.toml").exists():
+        file = out / "settings.toml"
+    settings = load_settings(file, overrides)
+    if epochs is None:
+        return settings
+    *first, last = [stage.model_dump() for stage in settings.stages]
+    return with_overrides(settings, {"stages": [*first, {**last, "epochs": epochs}]})
+
+
+def _train(
+    data: Path,
+    out: Path,
+    settings: TrainSettings,
+    resume: bool,
+    card: dict[str, str],
+    as_json: bool,
+) -> None:
+    from beltsight.cli.console import note, print_json
+    from beltsight.cli.training_progress import TrainingProgress
+    from beltsight.train.package import About
+    from beltsight.train.run import run_training
+
+    with TrainingProgress() as shown:
+        run = run_training(
+            data,
+            out,
+            settings,
+            resume=resume,
+            watch=shown.watch,
+            preparing=shown.preparing,
+            about=About(**card),
+        )
+    for message in run.unreadable:
+        note(f"left out: {message}")
+    if as_json:
+        print_json({"model": str(run.model), "folder": str(run.folder), "val": run.metrics})
+        return
+    for task, figures in run.metrics["tasks"].items():
+        low, high = figures["interval"]
+        typer.echo(
+            f"{task}: {figures['accuracy']:.1%} of {figures['n']} validation photos right "
+            f"(95% interval {low:.1%} to {high:.1%})"
+        )
+    typer.echo(f"model: {run.model}")
+    typer.echo(f"next:  beltsight evaluate {run.model} {data} --split test --out {out / 'test'}")
