@@ -5,21 +5,44 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
-from beltsight.errors import ModelFileError
-from beltsight.image import Preparation
+from beltsight.errors import DecodeError, ModelFileError
+from beltsight.image import Preparation, decode
 from beltsight.records import Photo, TaskSpec
 
 CARD_KEY = "beltsight.card"
 SCHEMA_VERSION = 1
-# 6 bytes: among 100,000 training photos, one chance in 2.8 billion that another photo is taken for one.
+# 6 bytes: among 100,000 photos, one chance in 2.8 billion that a stranger is taken for one.
 _MARK_BYTES = 6
+
+
+_Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+def _check_marks(packed: str) -> str:
+    try:
+        data = base64.b64decode(packed, validate=True)
+    except ValueError as error:
+        raise ValueError("not base64") from error
+    if len(data) % _MARK_BYTES:
+        raise ValueError("a mark is cut off")
+    return packed
+
+
+_Marks = Annotated[str, AfterValidator(_check_marks)]
 
 
 class _Part(BaseModel):
@@ -29,20 +52,26 @@ class _Part(BaseModel):
 class TaskCard(_Part):
     """One task: its classes in output order and its calibration."""
 
-    name: str
+    name: str = Field(min_length=1)
     classes: tuple[str, ...] = Field(min_length=2)
     ordered: bool = False
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
     threshold: float | None = Field(None, ge=0, le=1)
     map: bool = True
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("a class is named twice")
+        return self
 
 
 class PreparationCard(_Part):
     """The preparation that training saw; see :class:`beltsight.image.Preparation`."""
 
-    height: int
-    width: int
-    fill: tuple[int, int, int]
+    height: int = Field(ge=8, le=4096)
+    width: int = Field(ge=8, le=4096)
+    fill: tuple[_Byte, _Byte, _Byte]
     layout: Literal["uint8 NHWC RGB"] = "uint8 NHWC RGB"
     fit: Literal["letterbox"] = "letterbox"
     interpolation: Literal["area to shrink, bilinear to enlarge"] = (
@@ -63,8 +92,8 @@ class TrainingCard(_Part):
     n_train: int
     n_val: int
     seed: int
-    train_marks: str = ""
-    val_marks: str = ""
+    train_marks: _Marks = ""
+    val_marks: _Marks = ""
 
 
 class GoldenCard(_Part):
@@ -75,7 +104,7 @@ class GoldenCard(_Part):
 
     photos_png: tuple[str, ...] = ()
     logits: dict[str, list[list[float]]] = Field(default_factory=dict)
-    tolerance: float = 1e-2
+    tolerance: float = Field(1e-2, gt=0, allow_inf_nan=False)
 
 
 class Card(_Part):
@@ -92,6 +121,17 @@ class Card(_Part):
     notice: str = ""
     golden: GoldenCard = GoldenCard()
     beltsight_version: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        classes = {task.name: len(task.classes) for task in self.tasks}
+        if len(classes) != len(self.tasks):
+            raise ValueError("a task is named twice")
+        n = len(self.golden.photos_png)
+        for name, rows in self.golden.logits.items():
+            if len(rows) != n or any(len(row) != classes.get(name) for row in rows):
+                raise ValueError(f"golden logits of {name!r} do not fit its photos and classes")
+        return self
 
     @property
     def task_specs(self) -> tuple[TaskSpec, ...]:
@@ -176,12 +216,18 @@ def golden_png(photo: Photo, side: int = 32) -> str:
 
 
 def golden_batch(golden: GoldenCard, preparation: Preparation) -> NDArray[np.uint8]:
-    """The golden photos as model input: uint8 (N, H, W, 3) RGB."""
+    """The golden photos as model input: uint8 (N, H, W, 3) RGB.
+
+    Raises:
+        ImageError: a golden photo is damaged.
+    """
     photos = []
     for text in golden.photos_png:
-        png = np.frombuffer(base64.b64decode(text), np.uint8)
-        small = cv2.cvtColor(cv2.imdecode(png, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        try:
+            small = decode(base64.b64decode(text, validate=True))
+        except ValueError as error:
+            raise DecodeError("golden photo: not base64") from error
         rows = np.arange(preparation.height) * small.shape[0] // preparation.height
         columns = np.arange(preparation.width) * small.shape[1] // preparation.width
         photos.append(small[rows][:, columns])
-    return np.ascontiguousarray(np.stack(photos)).astype(np.uint8)
+    return np.ascontiguousarray(np.stack(photos))

@@ -10,10 +10,9 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +20,13 @@ from numpy.typing import NDArray
 from beltsight.calibrate import softmax
 from beltsight.card import CARD_KEY, Card, content_hash, golden_batch, parse_card
 from beltsight.config import ASSETS
-from beltsight.errors import ImageError, ModelFileError, ParityError
+from beltsight.errors import ConfigError, ImageError, ModelError, ModelFileError, ParityError
 from beltsight.image import Preparation, Source, prepare
 from beltsight.records import Answer, Floats, Photo, Prediction, TaskSpec
 
 DEFAULT_MODEL = ASSETS / "trashnet-mobilenetv2.onnx"
 _MAX_MODEL_BYTES = 2_000_000_000
+S = TypeVar("S", bound=Source)
 
 
 class Engine(Protocol):
@@ -64,17 +64,24 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = threads
         options.log_severity_level = 4
         try:
-            self._session = ort.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
-            )
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
             raise ModelFileError(f"not a usable ONNX model: {str(error)[:300]}") from error
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self._input = self._session.get_inputs()[0].name
-        self.outputs = tuple(output.name for output in self._session.get_outputs())
+        self.inputs = tuple((i.name, i.type, tuple(i.shape)) for i in self._session.get_inputs())
+        self.shapes = {o.name: tuple(o.shape) for o in self._session.get_outputs()}
+        self.outputs = tuple(self.shapes)
 
     def run(self, photos: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, Floats]:
-        values = self._session.run(list(outputs), {self._input: photos})
+        """Compute the named outputs; see :class:`Engine`.
+
+        Raises:
+            ModelError: ONNX Runtime cannot compute the graph for these photos.
+        """
+        try:
+            values = self._session.run(list(outputs), {self.inputs[0][0]: photos})
+        except Exception as error:  # as above
+            raise ModelError(f"{self.name} cannot compute the model: {str(error)[:300]}") from error
         return dict(zip(outputs, values, strict=True))
 
 
@@ -117,7 +124,7 @@ class Model:
         except ModelFileError as error:
             raise ModelFileError(f"{file}: {error}") from error
         card = parse_card(engine.metadata.get(CARD_KEY), str(file))
-        _check_outputs(engine.outputs, card, file)
+        _check_graph(engine, card, file)
         model = cls(engine, card, content_hash(content), file)
         if verify:
             model.verify()
@@ -128,11 +135,16 @@ class Model:
 
         Raises:
             ParityError: a logit differs by more than the card's tolerance.
+            ModelFileError: a golden photo in the card is damaged.
         """
         golden = self.card.golden
         if not golden.photos_png:
             return
-        got = self.engine.run(golden_batch(golden, self._preparation), list(golden.logits))
+        try:
+            batch = golden_batch(golden, self._preparation)
+        except ImageError as error:
+            raise ModelFileError(f"{self.path or 'model'}: damaged card ({error})") from error
+        got = self.engine.run(batch, list(golden.logits))
         for task, expected in golden.logits.items():
             gap = float(np.abs(got[task] - np.asarray(expected, np.float32)).max())
             if not gap <= golden.tolerance:
@@ -181,17 +193,56 @@ class Model:
             batch_size: photos per call of the engine, at least 1.
             on_error: ``raise``, or ``record`` to give a Prediction with ``error`` instead.
         """
+        maps = [f"{task.name}_map" for task in self.card.tasks if explain and task.map]
+        names = [*(task.name for task in self.tasks), "embedding", *maps]
+        for source, outputs in self.stream_outputs(
+            sources, names, batch_size=batch_size, on_error=on_error
+        ):
+            name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+            if isinstance(outputs, ImageError):
+                yield Prediction(name, engine=self.engine.name, error=str(outputs))
+            else:
+                yield self._prediction(name, outputs, maps)
+
+    def stream_outputs(
+        self,
+        sources: Iterable[S],
+        names: Sequence[str],
+        *,
+        batch_size: int = 16,
+        on_error: Literal["raise", "record"] = "raise",
+    ) -> Iterator[tuple[S, dict[str, Floats] | ImageError]]:
+        """Raw outputs of photos one batch at a time, in constant memory and in order.
+
+        Args:
+            sources: photos; consumed as answers are.
+            names: among ``engine.outputs``: logits are named as their task.
+            batch_size: photos per call of the engine, at least 1.
+            on_error: ``raise``, or ``record`` to give the ImageError in place of outputs.
+
+        Returns:
+            Per photo its source and its own float32 arrays, without the batch axis.
+
+        Raises:
+            ImageError: a photo cannot be used, where ``on_error`` is ``raise``.
+            ModelError: the engine fails, or its answer is not a number.
+        """
+        if batch_size < 1:
+            raise ConfigError(f"batch size must be at least 1, got {batch_size}")
         iterator = iter(sources)
-        while chunk := list(itertools.islice(iterator, max(1, batch_size))):
+        while chunk := list(itertools.islice(iterator, batch_size)):
             prepared = [self._try_prepare(source, on_error) for source in chunk]
             photos = [photo for photo in prepared if not isinstance(photo, ImageError)]
-            answers = iter(self._answer(photos, explain) if photos else ())
+            raw = self.engine.run(np.stack(photos), names) if photos else {}
+            self._check_finite(raw)
+            row = 0
             for source, photo in zip(chunk, prepared, strict=True):
-                name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
                 if isinstance(photo, ImageError):
-                    yield Prediction(name, engine=self.engine.name, error=str(photo))
+                    yield source, photo
                 else:
-                    yield replace(next(answers), path=name)
+                    # Copies, so that one kept answer does not keep its whole batch in memory.
+                    yield source, {name: values[row].copy() for name, values in raw.items()}
+                    row += 1
 
     def outputs(
         self, photos: NDArray[np.uint8], names: Sequence[str], batch_size: int = 32
@@ -206,6 +257,9 @@ class Model:
         Returns:
             float32 arrays whose first axis is N.
         """
+        if not len(photos):  # an engine need not take an empty batch
+            blank = np.zeros((1, self._preparation.height, self._preparation.width, 3), np.uint8)
+            return {name: rows[:0] for name, rows in self.engine.run(blank, names).items()}
         parts = [
             self.engine.run(photos[start : start + batch_size], names)
             for start in range(0, len(photos), batch_size)
@@ -214,7 +268,7 @@ class Model:
 
     def probabilities(self, task: str, logits: Floats) -> NDArray[np.float64]:
         """Calibrated probabilities (N, C) of one task's logits."""
-        return softmax(logits, self._temperatures[task])
+        return softmax(logits, self.temperatures[task])
 
     def prepare(self, source: Source) -> Photo:
         """The photo as this model sees it: uint8 (H, W, 3) RGB."""
@@ -225,7 +279,8 @@ class Model:
         return self.card.image_preparation
 
     @cached_property
-    def _temperatures(self) -> dict[str, float]:
+    def temperatures(self) -> dict[str, float]:
+        """Temperature per task; logits are divided by it."""
         return {task.name: task.temperature for task in self.card.tasks}
 
     def _try_prepare(
@@ -238,17 +293,26 @@ class Model:
                 raise
             return error
 
-    def _answer(self, photos: list[Photo], explain: bool) -> Iterator[Prediction]:
-        names = [task.name for task in self.tasks]
-        maps = [f"{task.name}_map" for task in self.card.tasks if explain and task.map]
-        raw = self.engine.run(np.stack(photos), [*names, "embedding", *maps])
-        tables = {task: self.probabilities(task, raw[task]) for task in names}
-        for row in range(len(photos)):
-            answers = {task.name: _answer_of(task, tables[task.name][row]) for task in self.tasks}
-            # Copies, so that one kept Prediction does not keep its whole batch in memory.
-            shown = {name.removesuffix("_map"): raw[name][row].copy() for name in maps}
-            embedding = raw["embedding"][row].copy()
-            yield Prediction(None, answers, embedding, shown, engine=self.engine.name)
+    def _prediction(
+        self, name: str | None, outputs: dict[str, Floats], maps: Sequence[str]
+    ) -> Prediction:
+        answers = {
+            task.name: _answer_of(task, self.probabilities(task.name, outputs[task.name][None])[0])
+            for task in self.tasks
+        }
+        shown = {key.removesuffix("_map"): outputs[key] for key in maps}
+        abstain = _abstains(self.card, answers)
+        return Prediction(
+            name, answers, outputs["embedding"], shown, abstain, engine=self.engine.name
+        )
+
+    def _check_finite(self, raw: dict[str, Floats]) -> None:
+        for task in self.tasks:
+            if task.name in raw and not np.isfinite(raw[task.name]).all():
+                raise ModelError(
+                    f"{self.path or 'model'}: the answer to task {task.name} is not a number; "
+                    "the file is damaged or was trained to divergence"
+                )
 
 
 def load(path: str | os.PathLike[str] | None = None, *, threads: int = 0) -> Model:
@@ -260,14 +324,21 @@ def _many(sources: Source | Iterable[Source]) -> Iterable[Source]:
     if isinstance(sources, np.ndarray):
         return list(sources) if sources.ndim == 4 else [sources]
     if isinstance(sources, str | bytes | os.PathLike) or hasattr(sources, "getexif"):
-        return [sources]  # type: ignore[list-item]
-    return sources  # type: ignore[return-value]
+        return [cast("Source", sources)]
+    return cast("Iterable[Source]", sources)
 
 
 def _answer_of(task: TaskSpec, probabilities: NDArray[np.float64]) -> Answer:
     best = int(probabilities.argmax())
     table = dict(zip(task.classes, probabilities.tolist(), strict=True))
     return Answer(task.classes[best], float(probabilities[best]), table)
+
+
+def _abstains(card: Card, answers: dict[str, Answer]) -> bool | None:
+    thresholds = {task.name: task.threshold for task in card.tasks if task.threshold is not None}
+    if not thresholds:
+        return None
+    return any(answers[name].confidence < limit for name, limit in thresholds.items())
 
 
 def _read_model(file: Path) -> bytes:
@@ -285,11 +356,35 @@ def _read_model(file: Path) -> bytes:
         raise ModelFileError(f"{file}: cannot be read: {error.strerror}") from error
 
 
-def _check_outputs(outputs: tuple[str, ...], card: Card, file: Path) -> None:
-    wanted = [task.name for task in card.tasks] + ["embedding"]
-    wanted += [f"{task.name}_map" for task in card.tasks if task.map]
-    missing = [name for name in wanted if name not in outputs]
+def _check_graph(engine: OnnxRuntimeEngine, card: Card, file: Path) -> None:
+    """Whether the graph takes and gives what the card says; a free dimension may be anything."""
+    size = (card.preparation.height, card.preparation.width, 3)
+    _, kind, shape = engine.inputs[0] if engine.inputs else ("", "nothing", ())
+    if len(engine.inputs) != 1 or kind != "tensor(uint8)" or not _fits(shape[1:], size):
+        raise ModelFileError(
+            f"{file}: the graph takes {kind} {list(shape)}, not uint8 photos "
+            f"(N, {size[0]}, {size[1]}, 3) as its card says"
+        )
+    wanted: dict[str, tuple[int | None, ...]] = {"embedding": (None,)}
+    for task in card.tasks:
+        wanted[task.name] = (len(task.classes),)
+        if task.map:
+            wanted[f"{task.name}_map"] = (len(task.classes), None, None)
+    missing = [name for name in wanted if name not in engine.shapes]
     if missing:
         raise ModelFileError(
             f"{file}: the card speaks of outputs that the graph lacks: {', '.join(missing)}"
         )
+    for name, expected in wanted.items():
+        if not _fits(engine.shapes[name][1:], expected):
+            raise ModelFileError(
+                f"{file}: output {name!r} has shape {list(engine.shapes[name])}, which does not "
+                "fit the classes in its card"
+            )
+
+
+def _fits(shape: tuple[object, ...], expected: tuple[int | None, ...]) -> bool:
+    pairs = zip(shape, expected, strict=False)
+    return len(shape) == len(expected) and all(
+        not isinstance(have, int) or want is None or have == want for have, want in pairs
+    )

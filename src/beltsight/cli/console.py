@@ -47,4 +47,6 @@ def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterat
 
 def _printable(text: str) -> str:
     """Text without control characters, which could steer the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )

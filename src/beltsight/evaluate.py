@@ -1,0 +1,363 @@
+"""A model and labelled photos -> an Evaluation, with the doubts that belong beside its figures.
+
+Photos are streamed: what stays in memory is one row of logits, a label and a path per photo.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beltsight.calibrate import softmax
+from beltsight.card import Card, is_marked, unpack_marks
+from beltsight.config import nearest
+from beltsight.dataset.index import Dataset, load_dataset
+from beltsight.errors import DatasetError, ImageError, SplitError
+from beltsight.metrics import task_metrics
+from beltsight.model import Model
+from beltsight.records import Floats, Sample, TaskSpec
+
+__all__ = ["Evaluation", "Leak", "Mistake", "TaskResult", "evaluate", "task_metrics"]
+
+LEAK_LIMIT = 0.05
+"""A split with a larger share of photos that the model knows is not a test split."""
+
+Progress = Callable[[Sequence[Sample]], Iterable[Sample]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One wrong answer.
+
+    Args:
+        path: the photo, relative to the data set.
+        file: the photo's file.
+        truth: its label.
+        answer: what the model said.
+        confidence: calibrated probability of the answer.
+        truth_probability: calibrated probability of the truth.
+    """
+
+    path: str
+    file: Path
+    truth: str
+    answer: str
+    confidence: float
+    truth_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Photos measured on that the model has learned from or was chosen by.
+
+    Args:
+        learned: paths of photos that the model was trained on.
+        chosen_by: paths of its validation photos.
+        checked: False where the model's card does not record its photos.
+
+    Photos are known by their bytes: a re-encoded copy is not found here but by
+    ``beltsight check``.
+    """
+
+    learned: tuple[str, ...] = ()
+    chosen_by: tuple[str, ...] = ()
+    checked: bool = True
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All of them, sorted."""
+        return tuple(sorted({*self.learned, *self.chosen_by}))
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """The answers to one task, on the photos that are labelled for it.
+
+    Args:
+        task: its classes.
+        temperature: of the model's calibration.
+        paths: (N,) relative to the data set.
+        files: (N,) the photos.
+        labels: int64 (N,) class indices.
+        logits: float32 (N, C).
+    """
+
+    task: TaskSpec
+    temperature: float
+    paths: tuple[str, ...]
+    files: tuple[Path, ...]
+    labels: NDArray[np.int64]
+    logits: Floats
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Calibrated, (N, C)."""
+        return softmax(self.logits, self.temperature)
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """See :func:`beltsight.metrics.task_metrics`."""
+        return task_metrics(self.task, self.logits, self.labels, self.temperature)
+
+    @cached_property
+    def mistakes(self) -> tuple[Mistake, ...]:
+        """All wrong answers, the most confident first."""
+        answers = self.probabilities.argmax(axis=1)
+        found = [
+            Mistake(
+                self.paths[row],
+                self.files[row],
+                self.task.classes[self.labels[row]],
+                self.task.classes[answers[row]],
+                float(self.probabilities[row, answers[row]]),
+                float(self.probabilities[row, self.labels[row]]),
+            )
+            for row in np.flatnonzero(answers != self.labels)
+        ]
+        return tuple(sorted(found, key=lambda mistake: (-mistake.confidence, mistake.path)))
+
+    def worst(self, count: int) -> tuple[Mistake, ...]:
+        """The wrong answers whose truth was thought least probable."""
+        order = sorted(self.mistakes, key=lambda mistake: (mistake.truth_probability, mistake.path))
+        return tuple(order[:count])
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a model is worth on a split, and what to know before believing it.
+
+    Args:
+        split: ``train``, ``val``, ``test`` or ``all``.
+        data: the data set's folder.
+        n: photos that were measured on.
+        tasks: per task its answers and figures.
+        leak: photos that the model knows already.
+        unreadable: (path, error) of photos that could not be used; not counted in ``n``.
+        unlabelled: number of photos without a label for any task of the model; not counted.
+        card: of the model.
+        model_hash: SHA-256 of the model file, hexadecimal.
+        engine: what computed the answers.
+    """
+
+    split: str
+    data: str
+    n: int
+    tasks: dict[str, TaskResult]
+    leak: Leak
+    unreadable: tuple[tuple[str, str], ...]
+    unlabelled: int
+    card: Card
+    model_hash: str
+    engine: str
+
+    def to_record(self, mistakes: int = 12) -> dict[str, Any]:
+        """``metrics.json`` (schema: ``assets/schemas/metrics.schema.json``).
+
+        Args:
+            mistakes: how many of the worst and of the most confident mistakes to list.
+        """
+        return {
+            "split": self.split,
+            "n": self.n,
+            "tasks": {name: result.metrics for name, result in self.tasks.items()},
+            "model": {
+                "name": self.card.name,
+                "version": self.card.version,
+                "sha256": self.model_hash,
+                "engine": self.engine,
+            },
+            "data": self.data,
+            "leaked": {
+                "checked": self.leak.checked,
+                "n": len(self.leak.paths),
+                "learned": len(self.leak.learned),
+                "chosen_by": len(self.leak.chosen_by),
+                "paths": list(self.leak.paths),
+            },
+            "unreadable": [{"path": path, "error": error} for path, error in self.unreadable],
+            "unlabelled": self.unlabelled,
+            "mistakes": {
+                name: {
+                    "n": len(result.mistakes),
+                    "most_confident": [_mistake(m) for m in result.mistakes[:mistakes]],
+                    "worst": [_mistake(m) for m in result.worst(mistakes)],
+                }
+                for name, result in self.tasks.items()
+            },
+        }
+
+
+def evaluate(
+    model: Model | str | os.PathLike[str],
+    data: Dataset | str | os.PathLike[str],
+    split: str = "test",
+    *,
+    batch_size: int = 16,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure a model on labelled photos.
+
+    Args:
+        model: a model or its file.
+        data: a data set or its path; see :func:`beltsight.load_dataset`.
+        split: ``test``, ``val``, ``train``, or ``all`` for every photo.
+        batch_size: photos per call of the engine.
+        progress: wraps the samples while they are worked on, e.g. ``tqdm.tqdm``.
+
+    Returns:
+        The answers and figures; ``to_record()`` gives them as JSON can hold them.
+
+    Raises:
+        SplitError: no such split, or a split called ``test`` holds more than 5 % photos that
+            the model was trained on or chosen by.
+        DatasetError: no labels for a task of the model, or a label that it cannot answer.
+        ModelError: the model cannot be used.
+    """
+    model = model if isinstance(model, Model) else Model.load(model)
+    dataset = (data if isinstance(data, Dataset) else load_dataset(data)).select(split)
+    samples = _labelled(dataset, model)
+    leak = find_leak(dataset, samples, model.card)
+    if split == "test":
+        _refuse_known(dataset, leak, len(samples))
+    shown = samples if progress is None else progress(samples)
+    rows, unreadable = _answers(model, dataset, shown, batch_size)
+    if not rows:
+        raise DatasetError(
+            f"{dataset.root}: none of {len(samples)} photos could be read ({unreadable[0][1]})"
+        )
+    results = {task.name: _result(task, model, dataset, rows) for task in model.tasks}
+    return Evaluation(
+        split=split,
+        data=str(dataset.root),
+        n=len(rows),
+        tasks={name: result for name, result in results.items() if len(result.labels)},
+        leak=leak,
+        unreadable=tuple(unreadable),
+        unlabelled=len(dataset.samples) - len(samples),
+        card=model.card,
+        model_hash=model.hash,
+        engine=model.engine.name,
+    )
+
+
+def find_leak(dataset: Dataset, samples: Sequence[Sample], card: Card) -> Leak:
+    """Which photos the model was trained on or chosen by, by the marks in its card.
+
+    Args:
+        dataset: gives the paths their shown form.
+        samples: the photos to look at; a file that cannot be read is passed over.
+        card: of the model.
+    """
+    learned_marks = unpack_marks(card.training.train_marks)
+    chosen_marks = unpack_marks(card.training.val_marks)
+    if not learned_marks and not chosen_marks:
+        return Leak(checked=False)
+    learned, chosen_by = [], []
+    for sample in samples:
+        digest = _file_hash(sample.path)
+        if digest and is_marked(digest, learned_marks):
+            learned.append(dataset.shown_path(sample))
+        elif digest and is_marked(digest, chosen_marks):
+            chosen_by.append(dataset.shown_path(sample))
+    return Leak(tuple(learned), tuple(chosen_by))
+
+
+def _refuse_known(dataset: Dataset, leak: Leak, n: int) -> None:
+    known = len(leak.paths)
+    if known > LEAK_LIMIT * n:
+        raise SplitError(
+            f"{dataset.root}: split 'test' is not a test for this model: it was trained on "
+            f"{len(leak.learned)} and chosen by {len(leak.chosen_by)} of these {n} photos "
+            f"({known / n:.0%}; {leak.paths[0]} is one). Measure on photos that it has not seen, "
+            "or name what this is: --split val, or --split all"
+        )
+
+
+def _labelled(dataset: Dataset, model: Model) -> tuple[Sample, ...]:
+    """The samples with a label for a task of the model; every label must be one it can give."""
+    tasks = {task.name: frozenset(task.classes) for task in model.tasks}
+    chosen = []
+    for sample in dataset.samples:
+        labels = {name: label for name, label in sample.labels.items() if name in tasks}
+        for name, label in labels.items():
+            if label not in tasks[name]:
+                raise DatasetError(
+                    f"{dataset.shown_path(sample)}: {name} {label!r} is not a class of this "
+                    f"model; {nearest(label, sorted(tasks[name]))}. Leave those photos out, or "
+                    f"train a model on these labels (its classes: {', '.join(sorted(tasks[name]))})"
+                )
+        if labels:
+            chosen.append(sample)
+    if not chosen:
+        have = ", ".join(task.name for task in dataset.tasks)
+        raise DatasetError(
+            f"{dataset.root}: no photo has a label for {', '.join(tasks)}, which the model "
+            f"answers; the data set labels {have}"
+        )
+    return tuple(chosen)
+
+
+def _answers(
+    model: Model, dataset: Dataset, samples: Iterable[Sample], batch_size: int
+) -> tuple[list[tuple[Sample, dict[str, Floats]]], list[tuple[str, str]]]:
+    """Logits of every photo that can be read, and what is wrong with the others."""
+    names = [task.name for task in model.tasks]
+    held: list[Sample] = []
+
+    def sources() -> Iterator[Path]:
+        for sample in samples:
+            held.append(sample)
+            yield sample.path
+
+    rows, unreadable = [], []
+    answers = model.stream_outputs(sources(), names, batch_size=batch_size, on_error="record")
+    for number, (_, outputs) in enumerate(answers):
+        sample = held[number]
+        if isinstance(outputs, ImageError):
+            unreadable.append((dataset.shown_path(sample), str(outputs)))
+        else:
+            rows.append((sample, outputs))
+    return rows, unreadable
+
+
+def _result(
+    task: TaskSpec, model: Model, dataset: Dataset, rows: Sequence[tuple[Sample, dict[str, Floats]]]
+) -> TaskResult:
+    known = [(sample, outputs) for sample, outputs in rows if task.name in sample.labels]
+    logits = [outputs[task.name] for _, outputs in known]
+    return TaskResult(
+        task=task,
+        temperature=model.temperatures[task.name],
+        paths=tuple(dataset.shown_path(sample) for sample, _ in known),
+        files=tuple(sample.path for sample, _ in known),
+        labels=np.array([task.classes.index(s.labels[task.name]) for s, _ in known], np.int64),
+        logits=np.array(logits, np.float32).reshape(len(known), len(task.classes)),
+    )
+
+
+def _file_hash(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None  # named among the unreadable photos when its turn comes
+
+
+def _mistake(mistake: Mistake) -> dict[str, Any]:
+    return {
+        "path": mistake.path,
+        "truth": mistake.truth,
+        "answer": mistake.answer,
+        "confidence": round(mistake.confidence, 6),
+        "truth_probability": round(mistake.truth_probability, 6),
+    }

@@ -1,0 +1,170 @@
+"""Figures of a classifier: pure functions over arrays of labels, answers and probabilities.
+
+Conventions: a confusion matrix has the truth in its rows; a share of nothing (the recall of a
+class without photos, the precision of a class never answered) is None and not 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beltsight.calibrate import expected_calibration_error, softmax
+from beltsight.records import Floats, TaskSpec
+
+CALIBRATION_BINS = 15
+
+
+def confusion_matrix(
+    truth: NDArray[np.integer], answer: NDArray[np.integer], classes: int
+) -> NDArray[np.int64]:
+    """How often each true class got each answer.
+
+    Args:
+        truth: (N,) class indices.
+        answer: (N,) class indices.
+        classes: number of classes C.
+
+    Returns:
+        int64 (C, C); row: truth, column: answer.
+
+    Example:
+        >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
+        [[1, 1], [0, 1]]
+    """
+    pairs = np.asarray(truth, np.int64) * classes + np.asarray(answer, np.int64)
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval of shares that ``successes`` of ``n`` are compatible with.
+
+    Args:
+        successes: 0 to n.
+        n: number of trials; for 0 nothing is known and the interval is (0, 1).
+        confidence: of the interval, 0 to 1, ends excluded.
+
+    Returns:
+        (low, high), 0 to 1. Source: Wilson 1927, without continuity correction.
+
+    Example:
+        >>> low, high = wilson_interval(8, 10)
+        >>> round(low, 4), round(high, 4)
+        (0.4902, 0.9433)
+    """
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # At the ends the formula gives exactly 0 or 1; rounding must not push it past them.
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == n else min(1.0, centre + half)
+    return low, high
+
+
+def class_figures(confusion: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Precision, recall, F1 and support of each class, in the order of the matrix.
+
+    Args:
+        confusion: (C, C) of :func:`confusion_matrix`.
+
+    Returns:
+        Per class ``precision``, ``recall``, ``f1`` (0 to 1, or None for a share of nothing),
+        ``support`` (photos of the class) and ``recall_interval`` (Wilson, 95 %).
+    """
+    figures = []
+    for index in range(len(confusion)):
+        hits = int(confusion[index, index])
+        support, answered = int(confusion[index].sum()), int(confusion[:, index].sum())
+        figures.append(
+            {
+                "precision": _share(hits, answered),
+                "recall": _share(hits, support),
+                "f1": _share(2 * hits, support + answered),
+                "support": support,
+                "recall_interval": list(wilson_interval(hits, support)),
+            }
+        )
+    return figures
+
+
+def reliability(
+    confidences: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = CALIBRATION_BINS
+) -> list[dict[str, Any]]:
+    """Confidence against accuracy in equally wide bins: what a reliability diagram draws.
+
+    Args:
+        confidences: (N,) probability of the chosen class, 0 to 1.
+        correct: (N,) whether the chosen class was right.
+        bins: number of bins over (0, 1].
+
+    Returns:
+        Per bin that holds a photo: ``low``, ``high``, ``n``, mean ``confidence``, ``accuracy``.
+    """
+    index = np.clip(np.ceil(np.asarray(confidences) * bins).astype(int) - 1, 0, bins - 1)
+    rows = []
+    for number in np.unique(index):
+        inside = index == number
+        rows.append(
+            {
+                "low": float(number / bins),
+                "high": float((number + 1) / bins),
+                "n": int(inside.sum()),
+                "confidence": float(confidences[inside].mean()),
+                "accuracy": float(correct[inside].mean()),
+            }
+        )
+    return rows
+
+
+def task_metrics(
+    task: TaskSpec, logits: Floats, labels: NDArray[np.integer], temperature: float = 1.0
+) -> dict[str, Any]:
+    """All figures of one task, as they stand in ``metrics.json`` and in a model's card.
+
+    Args:
+        task: its classes, in the order of the logits.
+        logits: float32 (N, C).
+        labels: (N,) class indices; every photo is labelled.
+        temperature: of the calibration; it changes the confidence, never the answer.
+
+    Returns:
+        A record that JSON can hold; see ``assets/schemas/metrics.schema.json``. Macro F1 is the
+        mean over classes that occur as truth or answer, balanced accuracy the mean recall over
+        classes that occur as truth.
+    """
+    probabilities = softmax(logits, temperature)
+    answers, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    correct = answers == labels
+    confusion = confusion_matrix(labels, answers, len(task.classes))
+    figures = class_figures(confusion)
+    n, hits = len(labels), int(correct.sum())
+    return {
+        "accuracy": _share(hits, n),
+        "interval": list(wilson_interval(hits, n)),
+        "n": n,
+        "macro_f1": _mean([figure["f1"] for figure in figures]),
+        "balanced_accuracy": _mean([figure["recall"] for figure in figures]),
+        "calibration_error": expected_calibration_error(confidences, correct, CALIBRATION_BINS),
+        "temperature": temperature,
+        "per_class": dict(zip(task.classes, figures, strict=True)),
+        "confusion": confusion.tolist(),
+        "classes": list(task.classes),
+        "reliability": reliability(confidences, correct),
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _mean(shares: Sequence[float | None]) -> float | None:
+    known = [share for share in shares if share is not None]
+    return sum(known) / len(known) if known else None
