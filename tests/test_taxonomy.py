@@ -39,7 +39,7 @@ def test_a_spec_has_the_labels_in_use_or_all_levels(packaged: Taxonomy) -> None:
 
 
 def test_a_label_that_a_closed_task_does_not_list_names_the_nearest(packaged: Taxonomy) -> None:
-    with pytest.raises(TaxonomyError, match="'heavy' is not .* did you mean 'heavily'"):
+    with pytest.raises(TaxonomyError, match=r"'heavy' is not .* did you mean 'heavily'"):
         packaged.spec("contamination", ["clean", "heavy"])
 
 
