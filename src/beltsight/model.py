@@ -325,7 +325,7 @@ def _many(sources: Source | Iterable[Source]) -> Iterable[Source]:
         return list(sources) if sources.ndim == 4 else [sources]
     if isinstance(sources, str | bytes | os.PathLike) or hasattr(sources, "getexif"):
         return [cast("Source", sources)]
-    return cast("Iterable[Source]", sources)
+    return sources
 
 
 def _answer_of(task: TaskSpec, probabilities: NDArray[np.float64]) -> Answer:
