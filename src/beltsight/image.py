@@ -26,13 +26,16 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Source: TypeAlias = Union[str, "os.PathLike[str]", bytes, Photo, "Image.Image"]
+_Size: TypeAlias = tuple[int, int]
 
-# Bounds that keep one call under 512 MB; tests/test_image_memory.py measures it for each format.
+# Bounds that keep one call of prepare under 512 MB; tests/test_image_bounds.py measures it.
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 65_535
 MAX_BYTES = 256_000_000
-# Decoders that hold the photo several times over.
-_FORMAT_PIXELS = {"WEBP": 16_000_000}
+# Decoders that hold the photo several times over: all of a frame, or of a strip at 16 bits.
+_FORMAT_PIXELS = {"WEBP": 20_000_000, "TIFF": 36_000_000}
+_CMYK_JPEG_PIXELS = 48_000_000  # a progressive one holds two bytes per pixel and ink
+_PLAIN_PPM_PIXELS = 4_000_000  # numbers as text: a second for each million
 # Formats of cameras and the web only: no vector or document formats, whose decoders run programs.
 # MPO (two JPEGs in a file) opens by way of JPEG; named here it would be a KeyError for all others.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -102,8 +105,8 @@ def prepare(source: Source, preparation: Preparation = Preparation()) -> Photo:
         (224, 224, 3)
     """
     # Twice the target is kept for the area average.
-    enough = (2 * preparation.width, 2 * preparation.height)
-    return letterbox(decode(source, enough=enough), preparation)
+    photo, size = _decode(source, (2 * preparation.width, 2 * preparation.height))
+    return letterbox(photo, preparation, size=size)
 
 
 def decode(source: Source, *, enough: tuple[int, int] | None = None) -> Photo:
@@ -122,6 +125,11 @@ def decode(source: Source, *, enough: tuple[int, int] | None = None) -> Photo:
     Raises:
         ImageError: as for :func:`prepare`.
     """
+    return _decode(source, enough)[0]
+
+
+def _decode(source: Source, enough: _Size | None) -> tuple[Photo, _Size]:
+    """The photo, perhaps reduced, and its (height, width) before that."""
     if isinstance(source, np.ndarray):
         return _array_as_shown(source, enough)
     from PIL import Image
@@ -129,7 +137,7 @@ def decode(source: Source, *, enough: tuple[int, int] | None = None) -> Photo:
     if isinstance(source, Image.Image):
         with _translated("image"):
             _check_size(source.size, "image")
-            return _as_shown(source, "image", enough)
+            return _as_shown(source, source.size, "image", enough)
     if not isinstance(source, str | bytes | os.PathLike):
         raise ImageError(
             f"a photo given as {type(source).__name__}; expected a path, encoded bytes, "
@@ -137,24 +145,30 @@ def decode(source: Source, *, enough: tuple[int, int] | None = None) -> Photo:
         )
     name = "image bytes" if isinstance(source, bytes) else os.fspath(source)
     with _translated(name), _opened(source, name) as image:
-        _check_size(image.size, name, image.format)
+        size = image.size
+        _check_size(size, name, _pixel_limit(image))
         if enough is not None and image.format in ("JPEG", "MPO"):
             # The decoder leaves out the high frequencies of each block: several times faster.
             image.draft(None, (max(enough), max(enough)))
-        return _as_shown(image, name, enough)
+        return _as_shown(image, size, name, enough)
 
 
-def letterbox(image: Photo, preparation: Preparation) -> Photo:
+def letterbox(
+    image: Photo, preparation: Preparation, *, size: tuple[int, int] | None = None
+) -> Photo:
     """Scale a photo to fit and pad it to the model's size.
 
     Args:
         image: uint8 (H, W, 3) RGB.
         preparation: the target.
+        size: the photo's (height, width) in pixels before it was reduced, where it was; it
+            decides the box, which rounding would else move by a pixel.
 
     Returns:
         uint8 (height, width, 3) RGB.
     """
-    x0, y0, x1, y1 = letterbox_box(image.shape[0], image.shape[1], preparation)
+    height, width = size or image.shape[:2]
+    x0, y0, x1, y1 = letterbox_box(height, width, preparation)
     shrinks = x1 - x0 < image.shape[1] or y1 - y0 < image.shape[0]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     out = np.empty((preparation.height, preparation.width, 3), np.uint8)
@@ -191,8 +205,8 @@ def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image
         size, stream = len(source), io.BytesIO(source)
     else:
         if not os.path.isfile(source):  # a FIFO or device would block for ever
-            kind = "is not a regular file" if os.path.exists(source) else "does not exist"
-            raise DecodeError(f"{name}: {kind}")
+            kind = "is not a file" if os.path.exists(source) else "does not exist"
+            raise DecodeError(f"{name}: {kind}; expected a photo")
         size, stream = os.path.getsize(source), open(source, "rb")  # type: ignore[assignment]
     with stream:
         if size == 0:
@@ -228,13 +242,22 @@ def _translated(name: str) -> Iterator[None]:
         ) from error
 
 
-def _check_size(size: tuple[int, int], name: str, form: str | None = None) -> None:
+def _pixel_limit(image: Image.Image) -> int:
+    """What the decoder of an opened file can take in bounded memory and time."""
+    if image.format in ("JPEG", "MPO") and image.mode == "CMYK":
+        return _CMYK_JPEG_PIXELS
+    tiles = getattr(image, "tile", None)
+    if tiles and tiles[0][0] == "ppm_plain":
+        return _PLAIN_PPM_PIXELS
+    return _FORMAT_PIXELS.get(image.format or "", MAX_PIXELS)
+
+
+def _check_size(size: tuple[int, int], name: str, limit: int = MAX_PIXELS) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise DecodeError(f"{name}: {width} x {height} pixels; there is nothing to see")
-    limit = _FORMAT_PIXELS.get(form or "", MAX_PIXELS)
     if width * height > limit:
-        kind = f" of a {form} file" if limit != MAX_PIXELS else ""
+        kind = "" if limit == MAX_PIXELS else " of this kind of file"
         raise TooLargeError(
             f"{name}: {width} x {height} pixels; the limit{kind} is {limit:,}, scale it down first"
         )
@@ -244,17 +267,22 @@ def _check_size(size: tuple[int, int], name: str, form: str | None = None) -> No
         )
 
 
-def _as_shown(image: Image.Image, name: str, enough: tuple[int, int] | None) -> Photo:
+def _as_shown(
+    image: Image.Image, size: _Size, name: str, enough: _Size | None
+) -> tuple[Photo, _Size]:
+    """As :func:`_decode`; ``size`` is the (width, height) that the file states."""
     image.load()
     width, height = image.size
+    orientation = _orientation(image)
+    upright_size = size if orientation >= 5 else size[::-1]
 
     def rows(top: int, bottom: int) -> Photo:
         return _strip_as_shown(image.crop((0, top, width, bottom)), name)
 
-    return _assemble(height, width, rows, enough, _orientation(image))
+    return _assemble(height, width, rows, enough, orientation), upright_size
 
 
-def _array_as_shown(array: np.ndarray[Any, Any], enough: tuple[int, int] | None) -> Photo:
+def _array_as_shown(array: np.ndarray[Any, Any], enough: _Size | None) -> tuple[Photo, _Size]:
     shape_ok = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if not shape_ok or array.size == 0:
         raise ImageError(
@@ -269,15 +297,16 @@ def _array_as_shown(array: np.ndarray[Any, Any], enough: tuple[int, int] | None)
     _check_size((width, height), "array")
     is_rgb = array.dtype == np.uint8 and array.shape[2:] == (3,)
     if is_rgb and _reduction(width, height, enough) == 1:
-        return np.ascontiguousarray(array)
-    return _assemble(height, width, lambda top, bottom: _rgb(array[top:bottom]), enough)
+        return np.ascontiguousarray(array), (height, width)
+    photo = _assemble(height, width, lambda top, bottom: _rgb(array[top:bottom]), enough)
+    return photo, (height, width)
 
 
 def _assemble(
     height: int,
     width: int,
     rows: Callable[[int, int], Photo],
-    enough: tuple[int, int] | None,
+    enough: _Size | None,
     orientation: int = 1,
 ) -> Photo:
     """Build the upright photo strip by strip, so that no second full copy is ever in memory."""
@@ -296,7 +325,7 @@ def _assemble(
     return upright
 
 
-def _reduction(width: int, height: int, enough: tuple[int, int] | None) -> int:
+def _reduction(width: int, height: int, enough: _Size | None) -> int:
     """The largest whole factor that leaves at least ``enough`` pixels on both sides."""
     return max(1, min(width // enough[0], height // enough[1])) if enough else 1
 
