@@ -44,7 +44,7 @@ def write_photoset(
     for material, colour in COLOURS.items():
         for index in range(per_class):
             photo = make_photo(colour, rng)
-            level = LEVELS[index % 3] if contamination and index % 2 == 0 else ""
+            level = LEVELS[index % 3] if contamination and index % 5 != 2 else ""
             for _ in range(12 * LEVELS.index(level) if level else 0):
                 spot = (int(rng.integers(10, 50)), int(rng.integers(8, 40)))
                 cv2.circle(photo, spot, 2, (30, 20, 10), -1)

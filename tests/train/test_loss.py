@@ -8,7 +8,10 @@ from beltsight.train.loss import balanced_class_weights, masked_loss
 
 
 def test_missing_labels_take_no_part() -> None:
-    logits = {"a": torch.tensor([[2.0, 0.0], [0.0, 1.0]]), "b": torch.tensor([[1.0, 1.0], [5.0, 0.0]])}
+    logits = {
+        "a": torch.tensor([[2.0, 0.0], [0.0, 1.0]]),
+        "b": torch.tensor([[1.0, 1.0], [5.0, 0.0]]),
+    }
     labels = torch.tensor([[0, -1], [0, 1]])
     a = (np.log(1 + np.exp(-2.0)) + np.log(1 + np.exp(1.0))) / 2
     b = np.log(1 + np.exp(5.0))  # of the second photo alone
@@ -19,7 +22,7 @@ def test_no_label_at_all_gives_zero_and_a_gradient_of_zero() -> None:
     scores = torch.tensor([[2.0, 0.0]], requires_grad=True)
     loss = masked_loss({"a": scores}, torch.tensor([[-1]]))
     loss.backward()  # type: ignore[no-untyped-call]
-    assert float(loss) == 0.0
+    assert loss.item() == 0.0
     assert scores.grad is not None and scores.grad.abs().sum() == 0
 
 

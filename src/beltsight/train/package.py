@@ -21,7 +21,7 @@ from beltsight.card import (
     golden_png,
     pack_marks,
 )
-from beltsight.evaluate import task_metrics
+from beltsight.metrics import task_metrics
 from beltsight.model import Engine
 from beltsight.records import Floats, TaskSpec
 from beltsight.train.export import (

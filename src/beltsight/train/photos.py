@@ -166,6 +166,8 @@ def make_loader(
         # Workers stay for all epochs; keys carry the epoch, so they need no news of it.
         persistent_workers=settings.workers > 0,
         prefetch_factor=4 if settings.workers else None,
+        # Its own, so that starting workers draws nothing from the generator of dropout.
+        generator=torch.Generator(),
     )
     return loader, order
 

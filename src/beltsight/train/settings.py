@@ -60,6 +60,8 @@ class TrainSettings(_Part):
         fill: RGB of the letterbox, 0 to 255.
         tasks: tasks to learn; all that the data set labels where empty.
         stages: run one after another.
+        batch_size: photos per step.
+        momentum: of ``sgd``.
         optimizer: ``adamw``; ``sgd`` (Nesterov momentum); ``adam_l2``: Adam with the penalty
             lambda * sum ||W||^2 inside the loss, as P1 equation (5) has it.
         weight_decay: decoupled decay for ``adamw``; lambda of the penalty for the other two.
@@ -79,6 +81,8 @@ class TrainSettings(_Part):
         patience: stop a stage after so many epochs without a better validation; 0 never stops.
         val_fraction: share of train held out where the data set has no val split.
         skip_unreadable: leave out photos that cannot be decoded, and list them, instead of failing.
+        tensorboard: write TensorBoard events, too.
+        seed: same seed, same data, same run.
         workers: processes that augment; 0 augments in the training process.
         threads: CPU threads of PyTorch; 0 for one per core.
     """

@@ -1,0 +1,5 @@
+"""``python -m beltsight``"""
+
+from beltsight.cli.app import main
+
+main()

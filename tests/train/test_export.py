@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from tests.train.tiny_settings import tiny
+
+from beltsight.errors import ParityError
+from beltsight.model import Model
+from beltsight.records import TaskSpec
+from beltsight.train.export import check_parity, export_graph, make_engine
+from beltsight.train.network import Network, build_network
+from beltsight.train.run import Run
+
+TASKS = (TaskSpec("material", ("glass", "metal", "paper")),)
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    torch.manual_seed(0)
+    return build_network(tiny(), TASKS).eval()
+
+
+@pytest.fixture(scope="module")
+def graph(network: Network) -> onnx.ModelProto:
+    return export_graph(network, (64, 64))
+
+
+@pytest.fixture
+def photos() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (70, 64, 64, 3)).astype(np.uint8)
+
+
+def test_the_file_stands_alone(finished_run: Run) -> None:
+    assert not [
+        p for p in finished_run.folder.iterdir() if ".onnx" in p.name and p.suffix != ".onnx"
+    ]
+    model = onnx.load(finished_run.model, load_external_data=False)
+    assert not [t for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+    onnx.checker.check_model(model, full_check=True)
+
+
+def test_the_graph_takes_uint8_photos_of_any_number(graph: onnx.ModelProto) -> None:
+    (entry,) = graph.graph.input
+    shape = [d.dim_param or d.dim_value for d in entry.type.tensor_type.shape.dim]
+    assert entry.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert isinstance(shape[0], str) and shape[1:] == [64, 64, 3]
+    engine = make_engine(graph, 1)
+    for n in (1, 2, 7):
+        out = engine.run(np.zeros((n, 64, 64, 3), np.uint8), ["material", "embedding"])
+        assert out["material"].shape == (n, 3) and len(out["embedding"]) == n
+
+
+def test_the_graph_agrees_with_the_network(
+    network: Network, graph: onnx.ModelProto, photos: np.ndarray
+) -> None:
+    parity = check_parity(network, make_engine(graph, 1), photos)
+    assert parity.n == 70 and parity.label_changes == 0 and parity.max_logit_gap < 1e-3
+
+
+def test_a_map_is_the_logit_spread_over_the_photo(
+    network: Network, graph: onnx.ModelProto, photos: np.ndarray
+) -> None:
+    out = make_engine(graph, 1).run(photos[:4], ["material", "material_map"])
+    bias = network.heads["material"].bias.detach().numpy()  # type: ignore[union-attr, operator]
+    np.testing.assert_allclose(
+        out["material_map"].mean(axis=(2, 3)) + bias, out["material"], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_export_is_refused_where_graph_and_network_differ(
+    network: Network, graph: onnx.ModelProto, photos: np.ndarray
+) -> None:
+    spoiled = onnx.ModelProto()
+    spoiled.CopyFrom(graph)
+    name = next(t.name for t in spoiled.graph.initializer if t.name.endswith("heads.material.bias"))
+    for tensor in spoiled.graph.initializer:
+        if tensor.name == name:
+            value = onnx.numpy_helper.to_array(tensor) + np.float32(0.05)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(value, name))
+    with pytest.raises(ParityError, match="material of onnxruntime-cpu differs"):
+        check_parity(network, make_engine(spoiled, 1), photos)
+
+
+def test_a_refused_export_leaves_no_file(
+    finished_run: Run, photoset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from beltsight.train import package
+    from beltsight.train.run import export_run
+
+    def refuse(*_: object) -> None:
+        raise ParityError("export refused")
+
+    monkeypatch.setattr(package, "check_parity", refuse)
+    with pytest.raises(ParityError):
+        export_run(finished_run.folder, photoset, tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_parity_is_checked_on_at_least_64_real_photos(
+    finished_run: Run, photoset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from beltsight.train import package
+    from beltsight.train.run import export_run
+
+    seen: list[int] = []
+    honest = package.check_parity
+
+    def count(network: Network, engine: object, photos: np.ndarray) -> object:
+        seen.append(len(photos))
+        return honest(network, engine, photos)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(package, "check_parity", count)
+    export_run(finished_run.folder, photoset, tmp_path / "m.onnx")
+    assert seen == [64]  # 18 of validation and 46 of training
+
+
+def test_a_backbone_without_a_plain_head_has_no_maps(photos: np.ndarray) -> None:
+    network = build_network(tiny(backbone="test_vit", image_size=160), TASKS)
+    assert not network.has_maps
+    engine = make_engine(export_graph(network, (160, 160)), 1)
+    assert set(engine.outputs) == {"material", "embedding"}
+
+
+def test_golden_answers_are_in_the_card(finished_run: Run) -> None:
+    golden = Model.load(finished_run.model).card.golden
+    assert len(golden.photos_png) == 2
+    assert np.asarray(golden.logits["material"]).shape == (2, 3)
