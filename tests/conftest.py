@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -36,3 +40,47 @@ def trashnet(data_dir: Path) -> Path:
 def weights_dir(data_dir: Path) -> Path:
     """The ImageNet-pretrained backbones, which lie beside the data folder."""
     return _present(data_dir.parent / "weights", "the folder of pretrained weights")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a process of its own printed, and the most memory it held."""
+
+    stdout: str
+    peak_mb: float
+
+
+class RunAlone(Protocol):
+    """Runs Python code in a process of its own; fails where that exits with a status."""
+
+    def __call__(self, code: str, *arguments: str, options: tuple[str, ...] = ()) -> Run: ...
+
+
+# Read in the process itself: what the parent is told of a child (ru_maxrss) counts the parent's own
+# memory at the fork, too. macOS has no /proc, and there it does not.
+_PEAK = """
+try:
+    with open("/proc/self/status") as _file:
+        _peak = next(int(line.split()[1]) / 1024 for line in _file if line.startswith("VmHWM"))
+except FileNotFoundError:
+    import resource
+    _peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+print(f"peak_mb={_peak}")
+"""
+
+
+@pytest.fixture(scope="session")
+def run_alone() -> RunAlone:
+    """Run code in a process of its own, on one thread, and measure its memory."""
+
+    def run(code: str, *arguments: str, options: tuple[str, ...] = ()) -> Run:
+        done = subprocess.run(
+            [sys.executable, *options, "-c", code + _PEAK, *arguments],
+            capture_output=True, text=True, timeout=600, check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, f"exit {done.returncode}: {done.stderr[-3000:]}"
+        stdout, _, peak_mb = done.stdout.rpartition("peak_mb=")
+        return Run(stdout, float(peak_mb))
+
+    return run
