@@ -131,21 +131,36 @@ def export_run(
         ResumeError: no run there, or the data set is not the one of the run.
         ParityError: the graph does not answer as the network does.
     """
-    settings = stored_settings(folder)
+    network, settings = load_network(folder), stored_settings(folder)
     dataset = data if isinstance(data, Dataset) else load_dataset(data, tasks=settings.tasks)
     tasks, samples = choose_samples(dataset, settings)
-    network = build_network(settings, tasks, pretrained=False)
-    best = folder / "best.safetensors"
-    try:
-        network.load_state_dict(load_checkpoint(best)[0])
-    except RuntimeError as error:
-        raise ResumeError(f"{best}: weights of another network: {error}") from error
     with _prepared(folder, samples, tasks, settings, preparing) as photos:
         digest = fingerprint([*samples[0], *samples[1]], [*photos[0].hashes, *photos[1].hashes])
         if _read_json(folder / "run.json").get("fingerprint") != digest:
             raise ResumeError(f"{dataset.root}: not the data that {folder} was trained on")
         about = _complete(about, folder, dataset, digest)
         return package_model(network, *photos, settings, about, path).metrics
+
+
+def load_network(folder: Path) -> Network:
+    """The network of a run with its best weights.
+
+    Raises:
+        ResumeError: no run there, or its files do not belong together.
+    """
+    settings = stored_settings(folder)
+    described = _read_json(folder / "run.json")
+    best = folder / "best.safetensors"
+    try:
+        tasks = [
+            TaskSpec(task["name"], tuple(task["classes"]), task["ordered"])
+            for task in described["tasks"]
+        ]
+        network = build_network(settings, tasks, pretrained=False)
+        network.load_state_dict(load_checkpoint(best)[0])
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise ResumeError(f"{folder}: its files do not belong together: {error}") from error
+    return network.eval()
 
 
 def choose_samples(
