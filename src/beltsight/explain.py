@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beltsight.errors import ConfigError
-from beltsight.image import Preparation, letterbox, letterbox_box
+from beltsight.image import Preparation, decode, letterbox, letterbox_box
 from beltsight.records import Floats, Photo, Prediction
 
 if TYPE_CHECKING:
@@ -140,6 +140,33 @@ def explain(
     preparation = model.card.image_preparation
     height, width = photo.shape[:2]
     return heatmap(class_map, classes.index(chosen), preparation, (height, width))
+
+
+def explain_file(model: Model, prediction: Prediction, task: str, *, max_side: int = 1024) -> bytes:
+    """The photo of a prediction with the heat of its answer, as a JPEG file's content.
+
+    Args:
+        model: gave the prediction.
+        prediction: with a path and without an error.
+        task: which answer.
+        max_side: the longer side of the result in pixels, at most.
+
+    Raises:
+        ImageError: the file has gone or changed since.
+    """
+    photo = shrink(decode(prediction.path or "", enough=(max_side, max_side)), max_side)
+    shown = overlay(photo, explain(model, photo, prediction, task))
+    _, jpeg = cv2.imencode(".jpg", shown[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return jpeg.tobytes()
+
+
+def shrink(photo: Photo, max_side: int) -> Photo:
+    """A photo scaled down so that neither side is over ``max_side`` pixels; never up."""
+    scale = max_side / max(photo.shape[:2])
+    if scale >= 1:
+        return photo
+    size = (max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale)))
+    return np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _hide(prepared: Photo, place: int, cells: int, preparation: Preparation) -> NDArray[np.uint8]:

@@ -11,8 +11,22 @@ T = TypeVar("T")
 
 
 def print_json(value: Any) -> None:
-    """One JSON document, on one line where it has no nested lists of records."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    """One JSON document on one line, sent off at once: a reader may be waiting for it."""
+    try:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    except UnicodeEncodeError:  # a file name that is not text, or a terminal without Unicode
+        sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_line(text: str) -> None:
+    """One line of a result on standard output, sent off at once."""
+    line = _printable(text) + "\n"
+    try:
+        sys.stdout.write(line)
+    except UnicodeEncodeError:
+        sys.stdout.write(line.encode("ascii", "backslashreplace").decode())
+    sys.stdout.flush()
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -30,7 +44,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def note(message: str) -> None:
-    """A line on standard error."""
+    """A line on standard error, which Python itself opens so that any text can be written."""
     sys.stderr.write(_printable(message) + "\n")
 
 

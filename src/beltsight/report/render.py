@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from beltsight.errors import ImageError
+from beltsight.explain import shrink
 from beltsight.records import Photo
 
 if TYPE_CHECKING:
@@ -62,10 +63,7 @@ def photo_uri(photo: Photo, max_side: int = 320, quality: int = 84) -> str:
         raise ImageError(
             f"array of {photo.dtype} {photo.shape}; expected uint8 (H, W, 3) RGB, as decode() gives"
         )
-    scale = max_side / max(photo.shape[:2])
-    if scale < 1:
-        size = (max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale)))
-        photo = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
+    photo = shrink(photo, max_side)
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(photo, cv2.COLOR_RGB2BGR), settings)
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()

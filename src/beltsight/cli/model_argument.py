@@ -1,0 +1,49 @@
+"""The MODEL argument that commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from beltsight.model import Model
+
+DEFAULT = "default"
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A model file (.onnx), or the word 'default' for the packaged model.",
+        show_default=False,
+    ),
+]
+ThreadsOption = Annotated[
+    int, typer.Option("--threads", min=0, help="Threads per photo batch; 0: one per core.")
+]
+BatchOption = Annotated[
+    int, typer.Option("--batch-size", min=1, max=4096, help="Photos per call of the engine.")
+]
+
+
+def open_model(argument: str, *, threads: int = 0, verify: bool = True) -> Model:
+    """Load what the MODEL argument names.
+
+    Raises:
+        ModelFileError: missing or no model; for a photo or folder it says that MODEL comes first.
+    """
+    from beltsight.errors import ModelFileError
+    from beltsight.image import is_photo_path
+    from beltsight.model import Model
+
+    if argument == DEFAULT:
+        return Model.load(threads=threads, verify=verify)
+    path = Path(argument)
+    if path.is_dir() or is_photo_path(path):
+        raise ModelFileError(
+            f"{argument} is no model file; the model comes first, e.g. 'default' for the "
+            f"packaged one: default {argument}"
+        )
+    return Model.load(path, threads=threads, verify=verify)

@@ -1,0 +1,138 @@
+"""``beltsight predict``"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from beltsight.cli.model_argument import BatchOption, ModelArgument, ThreadsOption, open_model
+
+if TYPE_CHECKING:
+    from beltsight.model import Model
+    from beltsight.records import Prediction
+
+    Writer = Callable[[Prediction], None]
+
+
+def command(
+    model: ModelArgument,
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...",
+            help="Photos, folders (with all that lies below) and quoted patterns ('in/*.jpg').",
+            show_default=False,
+        ),
+    ],
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line; see 'beltsight schema predict'.")
+    ] = False,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Write each photo with its heat map to DIR, named by the number of its line.",
+        ),
+    ] = None,
+    batch_size: BatchOption = 16,
+    threads: ThreadsOption = 0,
+) -> None:
+    """Answer for photos, one line each, as they are found.
+
+    A photo that cannot be used has a line with its error; the exit status is then 1.
+    """
+    from beltsight.cli.console import note
+    from beltsight.errors import DatasetError
+
+    loaded = open_model(model, threads=threads)
+    predictions = _predictions(loaded, paths, batch_size, explain is not None)
+    write = _json_writer(loaded) if json else _line_writer(loaded)
+    total = failed = 0
+    for prediction in predictions:
+        total += 1
+        failed += prediction.error is not None
+        write(prediction)
+        if explain is not None and prediction.error is None:
+            _write_overlays(loaded, prediction, explain, total)
+    if not total:
+        raise DatasetError(
+            f"no photos found in {', '.join(paths)}; expected files that end in .jpg, .png, .webp, "
+            ".gif, .bmp, .tif or .ppm"
+        )
+    if failed:
+        note(f"beltsight: {failed} of {total} photos could not be used; see their lines")
+        raise typer.Exit(1)
+
+
+def _predictions(
+    model: Model, paths: list[str], batch_size: int, explain: bool
+) -> Iterator[Prediction]:
+    import sys
+
+    from beltsight.cli.console import progress
+    from beltsight.photos import find_photos
+
+    found = find_photos(paths)
+    answers = model.stream(found, explain=explain, batch_size=batch_size, on_error="record")
+    # On a terminal the lines themselves show how far it is.
+    return answers if sys.stdout.isatty() else progress(answers, "predicting")
+
+
+def _json_writer(model: Model) -> Writer:
+    from beltsight.cli.console import print_json
+    from beltsight.records import prediction_record
+    from beltsight.taxonomy import load_taxonomy
+
+    tasks = tuple(load_taxonomy().tasks)
+    return lambda prediction: print_json(prediction_record(prediction, tasks))
+
+
+def _line_writer(model: Model) -> Writer:
+    """Answer and confidence in columns, the path last: its length is not known beforehand."""
+    from beltsight.cli.console import print_line
+
+    widths = [max(len(label) for label in (task.name, *task.classes)) for task in model.tasks]
+
+    def row(cells: list[tuple[str, str]], path: str) -> str:
+        pairs = zip(cells, widths, strict=True)
+        return "  ".join([*(f"{a:<{width}} {b:>7}" for (a, b), width in pairs), path])
+
+    def write(prediction: Prediction) -> None:
+        cells = [("-", "") for _ in model.tasks]
+        if prediction.error is None:
+            answers = [prediction.tasks[task.name] for task in model.tasks]
+            cells = [(answer.label, f"{answer.confidence:.1%}") for answer in answers]
+        # The error names the file by itself.
+        print_line(row(cells, prediction.error or prediction.path or ""))
+
+    print_line(row([(task.name, "sure") for task in model.tasks], "file"))
+    return write
+
+
+def _write_overlays(model: Model, prediction: Prediction, folder: Path, number: int) -> None:
+    from beltsight.errors import ConfigError
+    from beltsight.explain import explain_file
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for task in prediction.tasks:
+            jpeg = explain_file(model, prediction, task)
+            (folder / overlay_name(number, prediction.path or "", task)).write_bytes(jpeg)
+    except OSError as error:
+        raise ConfigError(f"--explain {folder}: cannot be written: {error.strerror}") from error
+
+
+def overlay_name(number: int, path: str, task: str) -> str:
+    """A file name that is unique by its number, and that no photo's name can lead elsewhere.
+
+    Example:
+        >>> overlay_name(7, "in/../my photo.jpg", "material")
+        '000007-my-photo-material.jpg'
+    """
+    stem, task = (re.sub(r"[^\w-]+", "-", text)[:60].strip("-") for text in (Path(path).stem, task))
+    return f"{number:06}-{stem or 'photo'}-{task}.jpg"
