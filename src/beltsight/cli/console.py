@@ -36,11 +36,17 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    console = Console()
+    if not console.is_terminal:
+        # A file or a pipe has no width; names must not be cut to one.
+        console = Console(width=400)
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         # Text, not markup: file names may hold brackets, and may come from strangers.
         table.add_row(*(Text(_printable(cell)) for cell in row))
-    Console().print(table)
+    if title:
+        console.print(Text(_printable(title), style="bold"), soft_wrap=True)
+    console.print(table)
 
 
 def note(message: str) -> None:

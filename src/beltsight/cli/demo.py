@@ -1,0 +1,60 @@
+"""``beltsight demo``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of the page; made where it is missing.")
+    ] = Path("beltsight-demo"),
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Sort 36 packaged photos with the packaged model and write a page with heat maps.
+
+    The photos are from TrashNet's test split, six per class, drawn by a fixed seed.
+    """
+    from beltsight.cli.console import note, print_json, print_table
+    from beltsight.errors import ConfigError
+    from beltsight.metrics import wilson_interval
+    from beltsight.model import Model
+    from beltsight.report.demo import demo_page, demo_record, run_demo, stated_test_figure
+
+    model = Model.load()
+    photos = run_demo(model)
+    page = out / "index.html"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        page.write_text(demo_page(photos, model), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--out {out}: cannot be written: {error.strerror}") from error
+    record = demo_record(photos, str(page))
+    if json:
+        print_json(record)
+        return
+    print_table(
+        "",
+        ("file", "truth", "answer", "confidence", ""),
+        [
+            (
+                p.file,
+                p.truth,
+                p.answer.label,
+                f"{p.answer.confidence:.1%}",
+                "" if p.right else "wrong",
+            )
+            for p in photos
+        ],
+    )
+    low, high = wilson_interval(record["right"], record["n"])
+    note(
+        f"{record['right']} of {record['n']} right (95 % interval {low:.0%} to {high:.0%}: "
+        f"{record['n']} photos are few). They are photos of TrashNet's test split."
+    )
+    figure = stated_test_figure(model)
+    note(f"The card states {figure}." if figure else "The card states no test figure.")
+    note(f"Open {page.resolve().as_uri()}")

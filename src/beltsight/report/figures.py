@@ -1,0 +1,120 @@
+"""Coordinates of the figures that templates draw as SVG; the drawing is in ``figures.html.j2``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """A plotting area: data to pixels.
+
+    Args:
+        width, height: of the whole figure, in pixels.
+        x, y: (low, high) of the data.
+        left, right, top, bottom: margins, in pixels.
+
+    Example:
+        >>> Axes(200, 100, (0, 1), (0, 1), 20, 0, 0, 10).point(0.5, 1.0)
+        (110.0, 0.0)
+    """
+
+    width: int
+    height: int
+    x: tuple[float, float]
+    y: tuple[float, float]
+    left: int = 46
+    right: int = 24
+    top: int = 12
+    bottom: int = 36
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """Pixels to the right and down."""
+        wide = self.width - self.left - self.right
+        high = self.height - self.top - self.bottom
+        along = (x - self.x[0]) / ((self.x[1] - self.x[0]) or 1)
+        up = (y - self.y[0]) / ((self.y[1] - self.y[0]) or 1)
+        return round(self.left + along * wide, 2), round(self.top + (1 - up) * high, 2)
+
+    def line(self, xs: Sequence[float], ys: Sequence[float]) -> str:
+        """The ``points`` of a polyline."""
+        pairs = (self.point(x, y) for x, y in zip(xs, ys, strict=True))
+        return " ".join(f"{px},{py}" for px, py in pairs)
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round values from low to high.
+
+    Example:
+        >>> ticks(0, 1), ticks(1, 24)
+        ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [5.0, 10.0, 15.0, 20.0])
+    """
+    span = high - low
+    if not span > 0 or not math.isfinite(span):
+        return [low]
+    rough = span / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(index * step, 10) for index in range(first, last + 1)]
+
+
+def reliability_figure(bins: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Accuracy over confidence, with the number of photos in each bin below.
+
+    Args:
+        bins: of :func:`beltsight.metrics.reliability`.
+    """
+    axes = Axes(420, 300, (0, 1), (0, 1))
+    counts = Axes(420, 96, (0, 1), (0, max((b["n"] for b in bins), default=1)), top=6, bottom=20)
+    bars, dots = [], []
+    for part in bins:
+        x0, y0 = counts.point(part["low"], part["n"])
+        x1, base = counts.point(part["high"], 0)
+        bars.append({"x": x0 + 1, "y": y0, "w": x1 - x0 - 2, "h": base - y0, "n": part["n"]})
+        x, y = axes.point(part["confidence"], part["accuracy"])
+        _, ideal = axes.point(0, part["confidence"])
+        dots.append({"x": x, "y": y, "ideal": ideal, **part})
+    return {
+        "axes": axes,
+        "counts": counts,
+        "ticks": ticks(0, 1),
+        "diagonal": axes.line((0, 1), (0, 1)),
+        "dots": dots,
+        "bars": bars,
+        "line": axes.line([b["confidence"] for b in bins], [b["accuracy"] for b in bins]),
+    }
+
+
+def curve_figure(
+    epochs: Sequence[float], series: Mapping[str, Sequence[float]], *, shares: bool
+) -> dict[str, Any]:
+    """Lines over epochs.
+
+    Args:
+        epochs: of each row.
+        series: name -> one value per epoch; what is not finite is left out.
+        shares: whether values are 0 to 1, to be shown in per cent.
+    """
+    finite = [v for values in series.values() for v in values if math.isfinite(v)]
+    low = 0.0 if not shares else math.floor(10 * min(finite, default=0.0)) / 10
+    high = 1.0 if shares else (max(finite, default=1.0) * 1.05 or 1.0)
+    axes = Axes(460, 280, (min(epochs), max(epochs)), (low, high))
+    lines = []
+    for number, (name, values) in enumerate(series.items()):
+        known = [(e, v) for e, v in zip(epochs, values, strict=True) if math.isfinite(v)]
+        points = [axes.point(e, v) for e, v in known]
+        drawn = " ".join(f"{x},{y}" for x, y in points)
+        lines.append({"name": name, "points": drawn, "dots": points, "number": number})
+    whole = [tick for tick in ticks(*axes.x, most=8) if tick == int(tick)]
+    return {
+        "axes": axes,
+        "x_ticks": [(int(tick), axes.point(tick, low)[0]) for tick in whole],
+        "y_ticks": [(tick, axes.point(axes.x[0], tick)[1]) for tick in ticks(low, high)],
+        "lines": lines,
+        "shares": shares,
+    }
