@@ -197,7 +197,7 @@ def unpack(
         raise FetchError(f"{archive}: no such file") from error
     except (
         zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError,
-        ValueError, zlib.error, lzma.LZMAError,
+        ValueError, zlib.error,
     ) as error:  # fmt: skip
         raise FetchError(f"{archive}: not a sound zip archive ({error})") from error
 

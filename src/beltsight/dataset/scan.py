@@ -127,7 +127,7 @@ def scan_photo(path: Path) -> Scan:
     except ImageError as error:
         hint = explain_damage(path)
         reason = str(error).removeprefix(f"{os.fspath(path)}: ")
-        return Scan(digest, error=f"{reason}; {hint}" if hint else reason)
+        return Scan(digest, error=f"not a photo: {hint}" if hint else reason)
     return Scan(digest, kind, mode, width, height, fingerprint(photo))
 
 
@@ -142,9 +142,9 @@ def explain_damage(path: Path) -> str:
     zeros = len(head) - len(content)
     for start, kind in _STARTS:
         if zeros and content.startswith(start):
-            return f"a {kind} begins behind {zeros:,} zero bytes: cut these off, and look at it"
+            return f"a {kind} begins behind {zeros:,} zero bytes; without these it may open"
     if not content and head:
-        return "the file holds zeros only: copy it again from its source"
+        return "it holds zeros only; copy it again from its source"
     return _foreign(head)
 
 
@@ -161,17 +161,17 @@ def wrong_suffix(path: Path, kind: str) -> bool:
 def _foreign(head: bytes) -> str:
     text = head[:512].lstrip().lower()
     if text.startswith((b"<!doctype html", b"<html")):
-        return "it is a web page under a photo's name: download the photo itself"
+        return "it is a web page under a photo's name; download the photo itself"
     if text.startswith((b"<svg", b"<?xml")):
-        return "it is an SVG or XML file: export it as PNG"
+        return "it is an SVG or XML file; export it as PNG"
     if head[4:8] == b"ftyp":
         brand = head[8:12].decode("ascii", "replace").strip()
         kind = "AVIF" if brand.startswith("avi") else "HEIC" if brand[:2] in ("he", "mi") else "MP4"
-        return f"it is {kind} ({brand}): convert it to JPEG"
+        return f"it is {kind} ({brand}); convert it to JPEG"
     if head.startswith(b"%PDF"):
-        return "it is a PDF: export its photo as JPEG or PNG"
+        return "it is a PDF; export its photo as JPEG or PNG"
     if head.startswith(b"PK\x03\x04"):
-        return "it is a zip archive: unpack it"
+        return "it is a zip archive; unpack it"
     return ""
 
 

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,18 @@ class SplitPlan:
     n_parts: int
     largest_part: int
     corrupt: tuple[str, ...] = ()
+
+    def to_record(self) -> dict[str, Any]:
+        """The summary as JSON can hold it."""
+        splits = Counter(sample.split for sample in self.dataset.samples)
+        return {
+            "n_photos": len(self.dataset.samples),
+            "splits": {name: splits[name] for name in SPLITS},
+            "n_parts": self.n_parts,
+            "largest_part": self.largest_part,
+            "corrupt": list(self.corrupt),
+            "tasks": self.counts(),
+        }
 
     def counts(self) -> dict[str, dict[str, dict[str, int]]]:
         """Photos per task, class and split."""
@@ -184,8 +197,7 @@ def write_splits(dataset: Dataset, out: Path, *, force: bool = False) -> None:
     Raises:
         DatasetError: the file is there, cannot be written, or a photo does not lie below it.
     """
-    if out.exists() and not force:
-        raise DatasetError(f"{out} is there already; give another --out, or --force to replace it")
+    check_target(dataset, out, force=force)
     tasks = [task.name for task in dataset.tasks]
     rows = []
     for sample in dataset.samples:
@@ -201,6 +213,20 @@ def write_splits(dataset: Dataset, out: Path, *, force: bool = False) -> None:
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise DatasetError(f"{out}: cannot be written: {error.strerror}") from error
+
+
+def check_target(dataset: Dataset, out: Path, *, force: bool = False) -> None:
+    """Refuse a CSV that :func:`write_splits` could not write, before any work is done.
+
+    Raises:
+        DatasetError: as for :func:`write_splits`.
+    """
+    if out.exists() and not force:
+        raise DatasetError(f"{out} is there already; give another --out, or --force to replace it")
+    if not out.parent.is_dir():
+        raise DatasetError(f"{out}: its folder does not exist")
+    for sample in dataset.samples:
+        _below(sample.path, out)
 
 
 def _below(photo: Path, out: Path) -> str:
