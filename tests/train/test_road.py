@@ -12,6 +12,8 @@ import onnxruntime
 import pytest
 
 import beltsight
+from beltsight.train.export import make_engine_of_file, measure_parity
+from beltsight.train.run import load_network
 from beltsight.train.settings import TrainSettings
 
 
@@ -55,6 +57,12 @@ def test_train_evaluate_export_predict(
     # Six classes: chance is 17 %. Even a few photos a class and small pixels give more than twice.
     assert figures["accuracy"] > 0.4
     json.dumps(evaluation, allow_nan=False)
+
+    every = beltsight.load_dataset(trashnet).select("test").samples
+    photos = np.stack([model.prepare(sample.path) for sample in every])
+    parity = measure_parity(load_network(run.folder), make_engine_of_file(run.model), photos)
+    assert (parity.n, parity.label_changes) == (431, 0)
+    assert parity.max_logit_gap < 1e-3
 
     sample = dataset.select("test").samples[0]
     (answer,) = model.predict(sample.path, explain=True)
