@@ -2,12 +2,14 @@
 
 Three forms are understood, and told apart by what lies in the folder:
 
-- a CSV, given by itself or as ``splits.csv``, ``labels.csv``, ``dataset.csv`` or ``index.csv``
-  in the folder: a column ``path`` or ``file``, one column per task, optional ``group`` and
-  ``split``; an empty cell is a missing label. Paths are relative to the CSV's folder or to its
-  ``images/``.
+- a CSV in UTF-8, with commas, semicolons or tabs, given by itself or as ``splits.csv``,
+  ``labels.csv``, ``dataset.csv`` or ``index.csv`` in the folder: a column ``path`` or ``file``, one
+  column per task, optional ``group`` and ``split``; an empty cell is a missing label. Paths are
+  relative to the CSV's folder or to its ``images/``.
 - a folder per split with a folder per class in each: ``train/glass/1.jpg``.
-- a folder per class: ``glass/1.jpg``.
+- a folder per class: ``glass/1.jpg``, or ``images/glass/1.jpg``.
+
+Hidden files and folders are passed over. A link that leaves the folder is refused.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ import csv
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from typing import Any
 
 from beltsight.config import nearest
-from beltsight.errors import DatasetError, SplitError
+from beltsight.errors import DatasetError, SplitError, TaxonomyError
 from beltsight.image import is_photo_path
 from beltsight.records import SPLITS, Sample, TaskSpec
 from beltsight.taxonomy import Taxonomy, load_taxonomy
@@ -31,6 +34,10 @@ _SPLIT_ALIASES = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 _FIXED_COLUMNS = ("path", "file", "group", "split")
+_MAX_CSV_BYTES = 2_000_000_000
+_MAX_HEADER_CHARS = 1 << 16
+_MAX_NAME_CHARS = 4096
+_SHOWN_CHARS = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +112,11 @@ def load_dataset(
         taxonomy: what may be labelled; the packaged one by default.
 
     Raises:
-        DatasetError: nothing there, no photos, no labels, a path outside the folder.
-        TaxonomyError: a label that a closed task does not list.
+        DatasetError: nothing there, no photos, no labels, a path or link outside the folder, a
+            photo listed twice, a damaged row (the message names the line), or labels that
+            differ in capitals only.
+        SplitError: a split that is none of train, val and test.
+        TaxonomyError: a label that a closed task does not list, or a single class.
     """
     root = Path(path)
     taxonomy = taxonomy or load_taxonomy()
@@ -124,14 +134,9 @@ def load_dataset(
 
 
 def _from_folders(root: Path, task: str, taxonomy: Taxonomy) -> Dataset:
-    folders = sorted(folder for folder in root.iterdir() if folder.is_dir())
-    by_split = [(_SPLIT_ALIASES.get(folder.name.lower()), folder) for folder in folders]
-    samples = []
-    if folders and all(split for split, _ in by_split):
-        for split, folder in by_split:
-            samples += list(_class_folders(folder, task, split))
-    else:
-        samples += list(_class_folders(root, task, None))
+    samples = list(_in_folders(root, task))
+    if not samples and (root / "images").is_dir():
+        samples = list(_in_folders(root / "images", task))
     if not samples:
         raise DatasetError(
             f"{root}: no photos in class folders; expected CLASS/photo.jpg, "
@@ -140,38 +145,108 @@ def _from_folders(root: Path, task: str, taxonomy: Taxonomy) -> Dataset:
     return _dataset(root, samples, (task,), taxonomy)
 
 
-def _class_folders(root: Path, task: str, split: str | None) -> Iterator[Sample]:
-    for folder in sorted(root.iterdir()):
-        if folder.is_dir() and not folder.name.startswith("."):
-            for photo in sorted(folder.rglob("*")):
-                if is_photo_path(photo) and photo.is_file():
-                    yield Sample(photo, {task: folder.name}, split=split)
+def _in_folders(root: Path, task: str) -> Iterator[Sample]:
+    """Photos by class folder, or by split and class folder; none where only ``images`` has any."""
+    photos = {folder: list(_photos_below(folder)) for folder in _folders(root)}
+    used = [folder for folder, found in photos.items() if found]
+    splits = {f: _SPLIT_ALIASES[f.name.lower()] for f in used if f.name.lower() in _SPLIT_ALIASES}
+    # A split holds class folders; a class that happens to be called 'test' holds photos.
+    splits = {f: split for f, split in splits.items() if all(p.parent != f for p in photos[f])}
+    if splits and len(splits) < len(used):
+        odd = next(folder for folder in used if folder not in splits)
+        raise DatasetError(
+            f"{root}: {', '.join(folder.name for folder in splits)} look like splits, but "
+            f"{odd.name!r} has photos, too; put every photo into SPLIT/CLASS/, or none"
+        )
+    if not splits and len(used) > 1 and all(f.name.lower() in _SPLIT_ALIASES for f in used):
+        raise DatasetError(
+            f"{root}: {', '.join(folder.name for folder in used)} hold photos without class "
+            "folders; expected SPLIT/CLASS/photo.jpg"
+        )
+    if [folder.name.lower() for folder in used] == ["images"]:
+        return
+    for folder in used:
+        inside = splits.get(folder)
+        for photo in photos[folder]:
+            label = photo.relative_to(folder).parts[0] if inside else folder.name
+            yield Sample(photo, {task: label}, split=inside)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(folder for folder in root.iterdir() if folder.is_dir() and not _is_debris(folder))
+
+
+def _photos_below(folder: Path) -> Iterator[Path]:
+    """Photos in a folder and its folders, sorted; links to folders are not followed."""
+    for where, folders, files in os.walk(folder, onerror=_refuse_folder):
+        folders[:] = sorted(name for name in folders if not _is_debris(Path(name)))
+        for name in sorted(files):
+            photo = Path(where, name)
+            if is_photo_path(photo) and not _is_debris(photo) and photo.is_file():
+                yield photo
+
+
+def _refuse_folder(error: OSError) -> None:
+    """Photos that cannot be listed would otherwise be missing without a word."""
+    raise DatasetError(f"{error.filename}: cannot be listed: {error.strerror}") from error
+
+
+def _is_debris(path: Path) -> bool:
+    """What editors and other systems leave: ``.git``, ``.ipynb_checkpoints``, ``._photo.jpg``."""
+    return path.name.startswith(".") or path.name == "__MACOSX"
 
 
 def _from_csv(path: Path, tasks: Sequence[str], taxonomy: Taxonomy) -> Dataset:
-    root = path.parent
     try:
+        if path.stat().st_size > _MAX_CSV_BYTES:
+            raise DatasetError(f"{path}: over {_MAX_CSV_BYTES:,} bytes; split it into several")
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = [column.strip() for column in reader.fieldnames or ()]
-            reader.fieldnames = columns
+            delimiter = _delimiter(file.readline(_MAX_HEADER_CHARS))
+            file.seek(0)
+            rows = csv.reader(file, delimiter=delimiter, strict=True)
+            columns = [column.strip() for column in next(rows, [])]
+            columns = [name.lower() if name.lower() in _FIXED_COLUMNS else name for name in columns]
             wanted = _task_columns(path, columns, tasks, taxonomy)
-            samples = [_csv_sample(path, reader.line_num, row, wanted) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            samples = _csv_samples(path, rows, columns, wanted)
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{path}: not UTF-8 text ({error.reason}); save it as 'CSV UTF-8'"
+        ) from error
+    except (OSError, csv.Error) as error:
         raise DatasetError(f"{path}: not readable as CSV: {error}") from error
     if not samples:
         raise DatasetError(f"{path}: no rows below the header")
-    return _dataset(root, samples, wanted, taxonomy)
+    if not any(sample.path.exists() for sample in samples):
+        raise DatasetError(
+            f"{path}: not one of its {len(samples):,} photos is there; the first is looked for at "
+            f"{samples[0].path}. Paths are relative to the CSV's folder or its images/"
+        )
+    return _dataset(path.parent, samples, wanted, taxonomy)
+
+
+def _delimiter(header: str) -> str:
+    """Comma, or what a spreadsheet writes where the comma is the decimal sign."""
+    return max(",;\t", key=header.count) if header else ","
 
 
 def _task_columns(
     path: Path, columns: list[str], tasks: Sequence[str], taxonomy: Taxonomy
 ) -> tuple[str, ...]:
+    twice = [column for column in columns if column and columns.count(column) > 1]
+    if twice:
+        raise DatasetError(f"{path}: two columns are called {twice[0]!r}")
     if not {"path", "file"} & set(columns):
-        raise DatasetError(f"{path}: no column 'path' or 'file'; it has {', '.join(columns)}")
+        shown = ", ".join(columns)[:_SHOWN_CHARS] or "none"
+        raise DatasetError(f"{path}: no column 'path' or 'file'; it has {shown}")
     for task in tasks:
-        if task not in columns:
-            raise DatasetError(f"{path}: no column {task!r}; {nearest(task, columns)}")
+        if task not in columns or task in _FIXED_COLUMNS:
+            others = [column for column in columns if column not in _FIXED_COLUMNS]
+            raise DatasetError(f"{path}: no label column {task!r}; {nearest(task, others)}")
+    # A header in capitals still names the task that the taxonomy knows.
+    known = {name.lower(): name for name in taxonomy.tasks}
+    for place, column in enumerate(columns):
+        if not tasks and column.lower() in known:
+            columns[place] = known[column.lower()]
     wanted = tuple(tasks) or tuple(name for name in columns if name in taxonomy.tasks)
     if not wanted:
         others = [column for column in columns if column not in _FIXED_COLUMNS]
@@ -182,36 +257,102 @@ def _task_columns(
     return wanted
 
 
-def _csv_sample(
-    path: Path, line: int, row: dict[str, str | None], tasks: tuple[str, ...]
-) -> Sample:
-    name = (row.get("path") or row.get("file") or "").strip()
-    if not name:
-        raise DatasetError(f"{path}, line {line}: no file name")
-    if os.path.isabs(name) or ".." in Path(name).parts:
-        raise DatasetError(
-            f"{path}, line {line}: {name!r} leaves the CSV's folder; use relative paths inside it"
-        )
-    photo = path.parent / name
-    if not photo.exists() and (path.parent / "images" / name).exists():
-        photo = path.parent / "images" / name
-    labels = {task: text for task in tasks if (text := (row.get(task) or "").strip())}
-    split = (row.get("split") or "").strip().lower()
+def _csv_samples(path: Path, rows: Any, columns: list[str], tasks: tuple[str, ...]) -> list[Sample]:
+    samples: list[Sample] = []
+    seen: dict[str, int] = {}
+    for cells in rows:
+        line = f"{path}, line {rows.line_num}"
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(columns):
+            raise DatasetError(
+                f"{line}: {len(cells)} cells, but the header has {len(columns)}; "
+                "a name with a comma must stand in double quotes"
+            )
+        sample = _csv_sample(line, path.parent, dict(zip(columns, cells, strict=True)), tasks)
+        before = seen.setdefault(os.path.normpath(sample.path), rows.line_num)
+        if before != rows.line_num:
+            raise DatasetError(f"{line}: {sample.path.name} stands in line {before} already")
+        samples.append(sample)
+    return samples
+
+
+def _csv_sample(line: str, root: Path, row: dict[str, str], tasks: tuple[str, ...]) -> Sample:
+    photo = _csv_photo(line, root, row.get("path") or row.get("file") or "")
+    labels = {task: text for task in tasks if (text := row[task].strip())}
+    group = row.get("group", "").strip() or None
+    for text in (*labels.values(), group or ""):
+        if not text.isprintable():
+            raise DatasetError(f"{line}: {text[:_SHOWN_CHARS]!r} holds control characters")
+    split = row.get("split", "").strip().lower()
     if split and split not in _SPLIT_ALIASES:
-        raise SplitError(f"{path}, line {line}: split {split!r}; {nearest(split, SPLITS)}")
-    group = (row.get("group") or "").strip() or None
+        raise SplitError(f"{line}: split {split[:_SHOWN_CHARS]!r}; {nearest(split, SPLITS)}")
     return Sample(photo, labels, group, _SPLIT_ALIASES.get(split))
+
+
+def _csv_photo(line: str, root: Path, text: str) -> Path:
+    """Where a photo lies: as written, below ``images/``, or with the slashes of Windows."""
+    name = text.strip()
+    shown = repr(name[:_SHOWN_CHARS])
+    if not name:
+        raise DatasetError(f"{line}: no file name")
+    if "\0" in name or len(name) > _MAX_NAME_CHARS:
+        raise DatasetError(f"{line}: {shown} cannot be a file name")
+    windows = PureWindowsPath(name)
+    if windows.drive or windows.root or ".." in windows.parts:
+        raise DatasetError(f"{line}: {shown} leaves the CSV's folder; use relative paths inside it")
+    for spelling in dict.fromkeys((text, name, windows.as_posix())):
+        for base in (root, root / "images"):
+            # os.path, since it answers False to names that a file system refuses.
+            if os.path.exists(base / spelling):
+                return base / spelling
+    return root / windows.as_posix()
 
 
 def _dataset(
     root: Path, samples: list[Sample], tasks: tuple[str, ...], taxonomy: Taxonomy
 ) -> Dataset:
+    _refuse_links_outside(root, samples)
     specs = []
     for task in tasks:
-        labels = [sample.labels[task] for sample in samples if task in sample.labels]
+        labels = {sample.labels[task] for sample in samples if task in sample.labels}
         if labels:
-            specs.append(taxonomy.spec(task, labels))
+            specs.append(_spec(root, task, labels, taxonomy))
     if not specs:
         raise DatasetError(f"{root}: not one photo has a label for {', '.join(tasks)}")
     ordered = tuple(sorted(samples, key=lambda sample: sample.path.as_posix()))
     return Dataset(root, tuple(specs), ordered)
+
+
+def _spec(root: Path, task: str, labels: set[str], taxonomy: Taxonomy) -> TaskSpec:
+    alike: dict[str, str] = {}
+    for label in sorted(labels):
+        other = alike.setdefault(label.casefold(), label)
+        if other != label:
+            raise DatasetError(
+                f"{root}: labels {other!r} and {label!r} of {task} differ in capitals only; "
+                "write them alike"
+            )
+    try:
+        return taxonomy.spec(task, labels)
+    except TaxonomyError as error:
+        raise TaxonomyError(f"{root}: {error}") from error
+
+
+def _refuse_links_outside(root: Path, samples: list[Sample]) -> None:
+    """No photo may lie outside the folder: a data set of strangers could point anywhere."""
+    real = os.path.realpath(root)
+    inside: dict[Path, bool] = {}
+    for sample in samples:
+        parent = sample.path.parent
+        if parent not in inside:  # one look per folder, not per photo
+            inside[parent] = _is_within(parent, real)
+        if not inside[parent] or (sample.path.is_symlink() and not _is_within(sample.path, real)):
+            raise DatasetError(
+                f"{sample.path} is reached by a link that leaves {root}; "
+                "copy the photos into the folder"
+            )
+
+
+def _is_within(path: Path, real_root: str) -> bool:
+    return os.path.commonpath([os.path.realpath(path), real_root]) == real_root
