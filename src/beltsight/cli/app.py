@@ -6,15 +6,17 @@ Results go to standard output, progress and problems to standard error. The exit
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import warnings
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
 from beltsight import __version__
-from beltsight.errors import BeltsightError, ConfigError
+from beltsight.errors import BeltsightError, ConfigError, TaxonomyError
 
 app = typer.Typer(
     name="beltsight",
@@ -58,11 +60,9 @@ def main(arguments: list[str] | None = None) -> None:
     except BeltsightError as error:
         if debug:
             raise
-        _fail(str(error), 2 if isinstance(error, ConfigError) else 1)
-    except BrokenPipeError:
-        # The reader (head, less) has gone: that is its right, not a problem.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        # A wrong setting is a wrong command line; a label that no taxonomy knows is wrong data.
+        wrong_use = isinstance(error, ConfigError) and not isinstance(error, TaxonomyError)
+        _fail(str(error), 2 if wrong_use else 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except Exception as error:  # the last resort: no trace unless asked for
@@ -78,9 +78,39 @@ def _fail(message: str, status: int) -> None:
 
 def _register() -> None:
     """Attach each command; its module imports nothing heavy."""
-    from beltsight.cli import card, check, demo, evaluate, fetch, predict, schema, split, train
+    from beltsight.cli import (
+        card,
+        check,
+        demo,
+        evaluate,
+        export,
+        fetch,
+        predict,
+        schema,
+        split,
+        train,
+    )
 
     if app.registered_commands:
         return
-    for module in (demo, predict, train, evaluate, check, split, fetch, card, schema):
-        app.command(module.__name__.rpartition(".")[2])(module.command)
+    modules = (demo, predict, train, evaluate, export, check, split, fetch, card, schema)
+    for module in modules:
+        app.command(module.__name__.rpartition(".")[2])(_until_reader_leaves(module.command))
+
+
+def _until_reader_leaves(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, ending quietly when the reader of its output (head, less) has gone.
+
+    That is the reader's right and not a problem; the framework would exit with 1.
+    """
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+
+    return run

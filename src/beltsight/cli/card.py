@@ -15,7 +15,7 @@ def command(
         bool, typer.Option("--json", help="Print the whole card as it is in the file.")
     ] = False,
 ) -> None:
-    """Show what a model file says of itself: tasks, figures, data, licence."""
+    """Show what a model file says of itself."""
     from beltsight.cli.console import print_json, print_line
     from beltsight.report.about import card_facts
 

@@ -40,7 +40,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     if not console.is_terminal:
         # A file or a pipe has no width; names must not be cut to one.
         console = Console(width=400)
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for row in rows:
         # Text, not markup: file names may hold brackets, and may come from strangers.
         table.add_row(*(Text(_printable(cell)) for cell in row))

@@ -14,12 +14,12 @@ def command(
     ] = Path("beltsight-demo"),
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Sort 36 packaged photos with the packaged model and write a page with heat maps.
+    """Sort 36 packaged photos and write a page with heat maps.
 
     The photos are from TrashNet's test split, six per class, drawn by a fixed seed.
     """
     from beltsight.cli.console import note, print_json, print_table
-    from beltsight.errors import ConfigError
+    from beltsight.errors import BeltsightError
     from beltsight.metrics import wilson_interval
     from beltsight.model import Model
     from beltsight.report.demo import demo_page, demo_record, run_demo, stated_test_figure
@@ -31,7 +31,7 @@ def command(
         out.mkdir(parents=True, exist_ok=True)
         page.write_text(demo_page(photos, model), encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"--out {out}: cannot be written: {error.strerror}") from error
+        raise BeltsightError(f"--out {out}: cannot be written: {error.strerror}") from error
     record = demo_record(photos, str(page))
     if json:
         print_json(record)

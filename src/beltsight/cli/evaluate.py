@@ -52,9 +52,10 @@ def command(
     batch_size: BatchOption = 16,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Measure a model on labelled photos, with what belongs beside the figure.
+    """Measure a model on labelled photos.
 
-    It refuses to call a split "test" that holds photos the model was trained on or chosen by.
+    Every figure comes with its interval and the number of photos behind it. A split that holds
+    photos the model was trained on or chosen by is not called "test".
     """
     from beltsight.cli.console import note, print_json, progress
     from beltsight.dataset import load_dataset

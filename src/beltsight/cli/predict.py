@@ -115,7 +115,7 @@ def _line_writer(model: Model) -> Writer:
 
 
 def _write_overlays(model: Model, prediction: Prediction, folder: Path, number: int) -> None:
-    from beltsight.errors import ConfigError
+    from beltsight.errors import BeltsightError
     from beltsight.explain import explain_file
 
     try:
@@ -124,7 +124,7 @@ def _write_overlays(model: Model, prediction: Prediction, folder: Path, number: 
             jpeg = explain_file(model, prediction, task)
             (folder / overlay_name(number, prediction.path or "", task)).write_bytes(jpeg)
     except OSError as error:
-        raise ConfigError(f"--explain {folder}: cannot be written: {error.strerror}") from error
+        raise BeltsightError(f"--explain {folder}: cannot be written: {error.strerror}") from error
 
 
 def overlay_name(number: int, path: str, task: str) -> str:

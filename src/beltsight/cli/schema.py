@@ -24,7 +24,7 @@ def command(
         typer.Argument(help="The command whose JSON is described.", show_default=False),
     ],
 ) -> None:
-    """Print the JSON Schema of what 'predict --json' or 'evaluate --json' writes.
+    """Print the JSON Schema of what a command writes.
 
     The schema is of draft 2020-12. For predict it describes one line.
     """

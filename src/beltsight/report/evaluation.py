@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from beltsight.errors import ConfigError, ImageError
+from beltsight.errors import BeltsightError, ImageError
 from beltsight.evaluate import Evaluation, Mistake, TaskResult
 from beltsight.explain import explain, overlay, shrink
 from beltsight.image import decode
@@ -51,7 +51,7 @@ def write_evaluation(
         The page's path.
 
     Raises:
-        ConfigError: the folder cannot be written.
+        BeltsightError: the folder cannot be written.
     """
     beside = model.path.parent / "metrics.csv" if model.path else None
     page = evaluation_page(evaluation, model, read_history(beside), mistakes=mistakes)
@@ -66,7 +66,7 @@ def write_evaluation(
             # A file name that is not text must not cost the report.
             (folder / name).write_bytes(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
-        raise ConfigError(f"--out {folder}: cannot be written: {error.strerror}") from error
+        raise BeltsightError(f"--out {folder}: cannot be written: {error.strerror}") from error
     return folder / "index.html"
 
 
