@@ -7,6 +7,7 @@ python studies/default_model/run.py install   # copies the model file into the p
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -15,15 +16,15 @@ import numpy as np
 
 import beltsight
 from beltsight.model import DEFAULT_MODEL
-from beltsight.train.export import make_engine_of_file, measure_parity
+from beltsight.train.export import make_engine_of_file, measure_parity, restate_card
 from beltsight.train.loop import BatchDone, EpochDone
 from beltsight.train.package import About
 from beltsight.train.run import load_network, run_training
 from beltsight.train.settings import load_settings
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-from runner import REPOSITORY, arguments, data_folder, look_at_test, machine, write_json  # noqa: E402
+sys.path.insert(0, str(HERE.parents[1]))
+from studies.runner import REPOSITORY, arguments, data_folder, look_at_test, machine, write_json  # noqa: E402
 
 ABOUT = About(
     name="trashnet-mobilenetv2",
@@ -67,8 +68,9 @@ def measure(out: Path) -> None:
     """One look at the test split, and the file against the network on the same photos."""
     data = data_folder("trashnet")
     evaluation = look_at_test(out / "model.onnx", data)
-    write_json(HERE / "results" / "test.json", evaluation.to_record())
-    figures = evaluation.to_record()["tasks"]["material"]
+    record = evaluation.to_record()
+    write_json(HERE / "results" / "test.json", record)
+    figures = record["tasks"]["material"]
     print(f"test: {figures['accuracy']:.4f} of {figures['n']}, interval {figures['interval']}")
     samples = beltsight.load_dataset(data).select("test").samples
     model = beltsight.load(out / "model.onnx")
@@ -86,8 +88,18 @@ def measure(out: Path) -> None:
 
 
 def install(out: Path) -> None:
-    """Put the model file into the package."""
-    shutil.copy(out / "model.onnx", DEFAULT_MODEL)
+    """Put the model file into the package, with the test figures in its card.
+
+    The graph is the measured one; the card names the file that was measured.
+    """
+    record = json.loads((HERE / "results" / "test.json").read_text(encoding="utf-8"))
+    model = beltsight.load(out / "model.onnx")
+    if record["model"]["sha256"] != model.hash:
+        raise SystemExit("results/test.json is of another model; run the step 'measure' first")
+    test = {key: record[key] for key in ("split", "n", "tasks")}
+    test["measured_sha256"] = model.hash
+    card = model.card.model_copy(update={"metrics": {**model.card.metrics, "test": test}})
+    restate_card(out / "model.onnx", card, DEFAULT_MODEL)
 
 
 if __name__ == "__main__":

@@ -104,6 +104,11 @@ def save_model(graph: onnx.ModelProto, card: Card, path: Path) -> None:
     part.replace(path)
 
 
+def restate_card(path: Path, card: Card, out: Path) -> None:
+    """Copy a model file with another card, e.g. one that states the test figure, too."""
+    save_model(onnx.load(path, load_external_data=False), card, out)
+
+
 def make_engine(graph: onnx.ModelProto, threads: int = 0) -> OnnxRuntimeEngine:
     """The engine that will serve this graph."""
     return OnnxRuntimeEngine(graph.SerializeToString(), threads)
