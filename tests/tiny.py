@@ -36,12 +36,17 @@ GAIN = 8.0
 CELLS = 4
 
 
-def tiny_graph(*, size: int = SIZE, with_map: bool = True, offset: float = 0.0) -> onnx.ModelProto:
-    """photos uint8 (N, size, size, 3) -> material (N, 3), embedding (N, 3), material_map."""
-    weight = np.zeros((3, 3, 1, 1), np.float32)
-    for row, channel in enumerate(CHANNELS):
-        weight[row, channel] = GAIN
-    bias = np.full(3, -0.5 * GAIN, np.float32)
+def tiny_graph(
+    *, size: int = SIZE, with_map: bool = True, offset: float = 0.0, classes: int = 3
+) -> onnx.ModelProto:
+    """photos uint8 (N, size, size, 3) -> material (N, classes), embedding (N, 3), material_map.
+
+    Classes beyond the three score half of what the class three places before them scores.
+    """
+    weight = np.zeros((classes, 3, 1, 1), np.float32)
+    for row in range(classes):
+        weight[row, CHANNELS[row % 3]] = GAIN / (1 + row // 3)
+    bias = -0.5 * weight.sum(axis=(1, 2, 3))
     bias[0] += offset
     constants = {
         "scale": np.float32(255.0),
@@ -62,14 +67,14 @@ def tiny_graph(*, size: int = SIZE, with_map: bool = True, offset: float = 0.0) 
         helper.make_node("Gemm", ["embedding", "matrix", "bias"], ["material"], transB=1),
     ]
     outputs = [
-        helper.make_tensor_value_info("material", TensorProto.FLOAT, ["batch", 3]),
+        helper.make_tensor_value_info("material", TensorProto.FLOAT, ["batch", classes]),
         helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", 3]),
     ]
     if with_map:
         nodes.append(helper.make_node("Conv", ["cells", "weight"], ["material_map"]))
         outputs.append(
             helper.make_tensor_value_info(
-                "material_map", TensorProto.FLOAT, ["batch", 3, CELLS, CELLS]
+                "material_map", TensorProto.FLOAT, ["batch", classes, CELLS, CELLS]
             )
         )
     photos = helper.make_tensor_value_info("photos", TensorProto.UINT8, ["batch", size, size, 3])

@@ -12,20 +12,19 @@ T = TypeVar("T")
 
 def print_json(value: Any) -> None:
     """One JSON document on one line, sent off at once: a reader may be waiting for it."""
-    try:
-        sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
-    except UnicodeEncodeError:  # a file name that is not text, or a terminal without Unicode
-        sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if not _can_write(text):
+        text = json.dumps(value, allow_nan=False)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def print_line(text: str) -> None:
     """One line of a result on standard output, sent off at once."""
-    line = _printable(text) + "\n"
-    try:
-        sys.stdout.write(line)
-    except UnicodeEncodeError:
-        sys.stdout.write(line.encode("ascii", "backslashreplace").decode())
+    line = _printable(text)
+    if not _can_write(line):
+        line = line.encode("ascii", "backslashreplace").decode()
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
@@ -63,6 +62,15 @@ def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterat
     yield from track(
         items, label, total=total, console=console, transient=True, disable=not console.is_terminal
     )
+
+
+def _can_write(text: str) -> bool:
+    """Whether standard output can hold the text: not a name that is no text, nor a bare ASCII."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _printable(text: str) -> str:

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import jsonschema
+import pytest
+from tests.cli.program import beltsight
+from tests.tiny import CLASSES, paint, tiny_card, tiny_training, write_tiny
+
+from beltsight.card import content_hash
+from beltsight.config import ASSETS
+
+COLOURS = {"red": (220, 30, 40), "green": (30, 210, 50), "blue": (20, 40, 230)}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_tiny(tmp_path / "m.onnx")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Four test photos and two validation photos per class; one test photo is labelled wrongly."""
+    root = tmp_path / "data"
+    for label, colour in COLOURS.items():
+        for number in range(6):
+            shown = (20, 40, 231) if (label, number) == ("red", 0) else colour
+            varied = (shown[0], shown[1], shown[2] - number)
+            path = root / ("val" if number > 3 else "test") / label / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), paint(varied, 40)[:, :, ::-1])
+    return root
+
+
+def test_the_table_names_split_interval_and_n(model: Path, data: Path) -> None:
+    result = beltsight("evaluate", model, data)
+    assert result.status == 0
+    head = result.out.splitlines()[0]
+    assert head.startswith("material, test split: accuracy 91.7% (95 % interval 64.6% to 98.5%")
+    assert "n = 12" in head
+    assert "blue (1)" in result.out
+    assert "does not record its photos" in result.err
+
+
+def test_json_follows_the_schema_and_is_the_only_output(model: Path, data: Path) -> None:
+    result = beltsight("evaluate", model, data, "--json")
+    schema = json.loads((ASSETS / "schemas" / "metrics.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(result.json)
+    assert result.json["tasks"]["material"]["confusion"] == [[4, 0, 0], [0, 4, 0], [1, 0, 3]]
+
+
+def test_out_has_three_files_that_agree(model: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a" / "report"
+    result = beltsight("evaluate", model, data, "--out", out, "--json")
+    assert result.status == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "index.html", "metrics.json", "predictions.csv"
+    ]  # fmt: skip
+    assert json.loads((out / "metrics.json").read_text()) == result.json
+    with (out / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    right = sum(row["material_truth"] == row["material_answer"] for row in rows)
+    assert right == 11
+    for row in rows:
+        shares = [float(row[f"material:{name}"]) for name in CLASSES]
+        assert sum(shares) == pytest.approx(1, abs=1e-5)
+        assert max(shares) == float(row["material_confidence"])
+
+
+def test_a_validation_split_is_named_in_plain_words(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    result = beltsight("evaluate", model, data, "--split", "val", "--out", tmp_path / "out")
+    assert "validation split" in result.out
+    assert "no test figure" in result.err
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "They are not test figures" in page
+    assert "on the validation split" in page
+    assert "test split" not in page
+
+
+def test_validation_called_test_is_refused(data: Path, tmp_path: Path) -> None:
+    digests = [content_hash(path.read_bytes()) for path in sorted((data / "test").rglob("*.png"))]
+    card = tiny_card(training=tiny_training(val=digests))
+    result = beltsight("evaluate", write_tiny(tmp_path / "k.onnx", card), data)
+    assert result.status == 1
+    assert result.out == ""
+    assert "split 'test' is not a test for this model" in result.err
+    assert "chosen by 12 of these 12 photos" in result.err
+
+
+def test_a_known_photo_is_named(data: Path, tmp_path: Path) -> None:
+    # One of 12 is over five per cent; of all 18 photos, nothing is refused.
+    digest = content_hash((data / "test" / "blue" / "1.png").read_bytes())
+    card = tiny_card(training=tiny_training(train=[digest]))
+    model = write_tiny(tmp_path / "k.onnx", card)
+    assert beltsight("evaluate", model, data).status == 1
+    result = beltsight("evaluate", model, data, "--split", "all", "--out", tmp_path / "out")
+    assert result.status == 0
+    assert "the model knows 1 of these photos" in result.err
+    assert "knows 1 of them already" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_without_splits_the_remedy_is_named(model: Path, data: Path) -> None:
+    result = beltsight("evaluate", model, data / "test")
+    assert result.status == 1
+    assert "--split all" in result.err
+    assert beltsight("evaluate", model, data / "test", "--split", "all").status == 0
+
+
+def test_a_label_of_others_is_named(model: Path, data: Path) -> None:
+    (data / "test" / "red").rename(data / "test" / "ruby")
+    result = beltsight("evaluate", model, data)
+    assert result.status == 1
+    assert "'ruby' is not a class of this model" in result.err
+
+
+def test_a_photo_that_cannot_be_read_is_shown(model: Path, data: Path, tmp_path: Path) -> None:
+    (data / "test" / "green" / "2.png").write_bytes(b"no photo")
+    result = beltsight("evaluate", model, data, "--out", tmp_path / "out")
+    assert result.status == 0
+    assert "1 photos could not be read" in result.err
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "1 photo could not be read" in page
+    assert "not a photo; expected JPEG" in page
+
+
+def test_a_column_of_another_name_is_taken_with_task(model: Path, data: Path) -> None:
+    rows = "file,colour,split\ntest/red/1.png,red,test\ntest/blue/1.png,blue,test\n"
+    (data / "labels.csv").write_text(rows)
+    result = beltsight("evaluate", model, data, "--task", "colour")
+    assert result.status == 1
+    assert "labels colour" in result.err
+
+
+@pytest.mark.parametrize("split", ["dev", "", "TESTS"])
+def test_an_unknown_split_is_wrong_use(model: Path, data: Path, split: str) -> None:
+    assert beltsight("evaluate", model, data, "--split", split).status == 2
+
+
+def test_an_out_that_cannot_be_written_is_a_problem(model: Path, data: Path) -> None:
+    result = beltsight("evaluate", model, data, "--out", model)
+    assert result.status == 1
+    assert "cannot be written" in result.err
+
+
+def test_no_model_no_data(model: Path, data: Path, tmp_path: Path) -> None:
+    assert beltsight("evaluate", tmp_path / "none.onnx", data).status == 1
+    assert beltsight("evaluate", model, tmp_path / "nothing").status == 1
