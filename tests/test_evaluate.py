@@ -20,7 +20,7 @@ from beltsight.card import TaskCard, content_hash
 from beltsight.config import ASSETS
 from beltsight.dataset import load_dataset
 from beltsight.errors import DatasetError, ModelFileError, SplitError
-from beltsight.evaluate import Evaluation, evaluate
+from beltsight.evaluate import Evaluation, evaluate, find_leak
 from beltsight.model import Model
 from beltsight.records import Sample
 
@@ -284,6 +284,16 @@ def test_a_class_missing_from_the_data_is_in_the_matrix(model: Model, data: Path
 def test_a_missing_model_is_a_model_error(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError):
         evaluate(tmp_path / "none.onnx", data)
+
+
+def test_trashnets_own_leak_is_found(tmp_path: Path, trashnet: Path) -> None:
+    # plastic152 in test is glass176 in train, byte for byte, as the data's README says.
+    data = load_dataset(trashnet)
+    learned = [content_hash(sample.path.read_bytes()) for sample in data.select("train").samples]
+    card = tiny_card(training=tiny_training(learned))
+    test = data.select("test")
+    leak = find_leak(test, test.samples, card)
+    assert [Path(path).name for path in leak.paths] == ["plastic152.jpg"]
 
 
 def test_a_pipe_among_the_photos_blocks_nothing(tmp_path: Path, data: Path) -> None:

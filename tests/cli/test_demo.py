@@ -9,9 +9,10 @@ import pytest
 from tests.cli.program import beltsight
 from tests.tiny import tiny_card, tiny_graph, write_tiny
 
-from beltsight import load_dataset, model
+from beltsight import load, load_dataset, model
 from beltsight.card import GoldenCard, TaskCard, content_hash
 from beltsight.config import ASSETS
+from beltsight.evaluate import find_leak
 from beltsight.model import DEFAULT_MODEL
 
 DEMO = ASSETS / "demo"
@@ -100,3 +101,12 @@ def test_the_packaged_model_sorts_most_of_them_in_time(tmp_path: Path) -> None:
     assert time.perf_counter() - start < 10
     # Its accuracy is about 0.9; below 27 of 36 by chance once in a hundred draws.
     assert result.json["right"] >= 27
+
+
+def test_the_packaged_model_does_not_know_the_photos() -> None:
+    if not DEFAULT_MODEL.is_file():
+        pytest.skip(f"the packaged model is not in this tree: {DEFAULT_MODEL}")
+    dataset = load_dataset(DEMO)
+    leak = find_leak(dataset, dataset.samples, load().card)
+    assert leak.checked
+    assert leak.paths == ()
