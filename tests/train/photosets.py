@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from beltsight.records import Photo
+
 COLOURS = {"glass": (40, 160, 90), "metal": (120, 120, 200), "paper": (220, 200, 60)}
 LEVELS = ("clean", "partly", "heavily")
-TINY = {
+TINY: dict[str, Any] = {
     "backbone": "test_resnet",
     "weights": "random",
     "image_size": 64,
@@ -23,7 +26,7 @@ TINY = {
 }
 
 
-def make_photo(colour: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
+def make_photo(colour: tuple[int, int, int], rng: np.random.Generator) -> Photo:
     """A filled rectangle of about that colour on a noisy bright ground; uint8 (48, 64, 3) RGB."""
     photo = rng.integers(200, 240, (48, 64, 3)).astype(np.uint8)
     shade = np.clip(np.array(colour) + rng.integers(-25, 25, 3), 0, 255)

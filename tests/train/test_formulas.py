@@ -42,7 +42,7 @@ def one_weight(optimizer: str, rate: float, decay: float, **more: object) -> tup
             self.backbone = nn.Identity()
 
     bare = Bare()
-    weight = bare.heads["material"].weight  # type: ignore[union-attr]
+    weight = bare.heads["material"].weight
     nn.init.constant_(weight, 2.0)  # type: ignore[arg-type]
     stage = Stage(learn="heads", epochs=1, learning_rate=rate)
     settings = tiny_settings(optimizer=optimizer, weight_decay=decay, **more)
@@ -94,7 +94,7 @@ def test_4_frozen_layers_have_no_gradient_and_do_not_move(network: Network) -> N
     set_rates(optimizer, 1.0)
     photos = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
     labels = torch.tensor([[0, 0], [1, 1], [0, 2], [1, 0]])
-    masked_loss(network(photos), labels).backward()  # type: ignore[no-untyped-call]
+    masked_loss(network(photos), labels).backward()
     optimizer.step()
     after = network.state_dict()
     moved = {name for name in after if not torch.equal(before[name], after[name])}
@@ -162,6 +162,6 @@ def test_9_contamination_is_a_layer_of_its_own_on_the_same_features(network: Net
         logits = network(photos)
     for task in ("material", "contamination"):
         head = network.heads[task]
-        z = f.numpy() @ head.weight.detach().numpy().T + head.bias.detach().numpy()  # type: ignore[union-attr, operator]
+        z = f.numpy() @ head.weight.detach().numpy().T + head.bias.detach().numpy()  # type: ignore[operator]
         np.testing.assert_allclose(logits[task].numpy(), z, rtol=1e-4, atol=1e-5)
     assert logits["contamination"].shape == (3, 3)

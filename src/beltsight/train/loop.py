@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -80,6 +80,7 @@ class Fit:
         folder: holds ``checkpoint.safetensors`` and ``best.safetensors``.
         identity: digest of settings and data; a checkpoint of another identity is refused.
         watch: told of each step and epoch.
+        keep: given all epochs so far after each of them.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Fit:
         folder: Path,
         identity: str,
         watch: Watcher,
+        keep: Callable[[Sequence[EpochDone]], None],
     ) -> None:
         self._settings = settings
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -101,6 +103,7 @@ class Fit:
         self._train, self._val = train_photos, val_photos
         self._folder = folder
         self._watch = watch
+        self._keep = keep
         self._state = _State(identity)
         self._bfloat16 = computes_bfloat16(settings.precision, self._device)
         self._class_weights = self._make_class_weights()
@@ -153,6 +156,9 @@ class Fit:
             self._state.stage, self._state.stage_epoch = index + 1, 0
         best, _ = load_checkpoint(self._folder / "best.safetensors")
         self._network.load_state_dict(best)
+        return self._rows()
+
+    def _rows(self) -> list[EpochDone]:
         return [EpochDone(**row) for row in self._state.history]
 
     def _run_epoch(self, loader: Any, optimizer: torch.optim.Optimizer, stage: Stage) -> None:
@@ -172,6 +178,7 @@ class Fit:
             state.best_epoch = state.epoch
             save_checkpoint(self._folder / "best.safetensors", network.state_dict(), {})
         self._save(optimizer)
+        self._keep(self._rows())
         self._watch(row)
 
     def _learn(
@@ -193,7 +200,7 @@ class Fit:
             value = float(loss.detach())
             self._check_finite(value, batch)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self._clip()
             optimizer.step()
             if self._average:

@@ -12,13 +12,12 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,10 @@ import beltsight
 from beltsight.config import load_config
 from beltsight.dataset import Dataset, load_dataset
 from beltsight.dataset.split import holdout
-from beltsight.errors import DatasetError, MissingExtraError, ResumeError, TrainError
+from beltsight.errors import DatasetError, ResumeError, TrainError
 from beltsight.records import Sample, TaskSpec
 from beltsight.train.checkpoint import load_checkpoint
+from beltsight.train.history import kept_history
 from beltsight.train.loop import EpochDone, Fit, Watcher
 from beltsight.train.network import Network, build_network
 from beltsight.train.package import About, package_model
@@ -92,14 +92,12 @@ def run_training(
     with _prepared(folder, samples, tasks, settings, preparing) as photos:
         digest = fingerprint([*samples[0], *samples[1]], [*photos[0].hashes, *photos[1].hashes])
         identity = _identity(settings, digest, tasks)
-        fit = Fit(network, *photos, settings, folder, identity, watch)
-        if resume:
-            fit.restore()
-        _describe(folder, dataset, network, photos, digest)
-        history = fit.run()
-        _write_history(folder / "metrics.csv", history)
-        if settings.tensorboard:
-            _write_tensorboard(folder, history)
+        with kept_history(folder, tensorboard=settings.tensorboard) as keep:
+            fit = Fit(network, *photos, settings, folder, identity, watch, keep)
+            if resume:
+                fit.restore()
+            _describe(folder, dataset, network, photos, digest)
+            history = fit.run()
         model = folder / "model.onnx"
         about = _complete(about, folder, dataset, digest)
         card = package_model(network, *photos, settings, about, model)
@@ -318,24 +316,6 @@ def _identity(settings: TrainSettings, data_digest: str, tasks: Sequence[TaskSpe
     values = settings.model_dump(mode="json", exclude=set(_FREE_SETTINGS))
     text = json.dumps([values, data_digest, [asdict(task) for task in tasks]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write_history(path: Path, history: Sequence[EpochDone]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(EpochDone)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in history)
-
-
-def _write_tensorboard(folder: Path, history: Sequence[EpochDone]) -> None:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise MissingExtraError("tensorboard = true", "tensorboard") from error
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
-        for row in history:
-            for name in ("learning_rate", "train_loss", "val_loss", "val_accuracy"):
-                writer.add_scalar(name, getattr(row, name), row.epoch)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
