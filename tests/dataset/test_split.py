@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.dataset.scenes import class_folders, jpeg, put, scene
+
+from beltsight.dataset import Dataset, load_dataset
+from beltsight.dataset.split import assign, check_target, holdout, make_splits, write_splits
+from beltsight.errors import ConfigError, DatasetError, SplitError
+from beltsight.records import Sample
+
+SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
+
+
+def where(dataset: Dataset) -> dict[str, str | None]:
+    return {dataset.shown_path(sample): sample.split for sample in dataset.samples}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 glass, 20 paper, 8 metal; some photos twice, one saved again, one broken."""
+    root = tmp_path_factory.mktemp("data")
+    class_folders(root, {"glass": 40, "paper": 20, "metal": 8})
+    for number in range(4):
+        put(root / f"glass/copy{number}.jpg", (root / f"glass/00{number}.jpg").read_bytes())
+        put(root / f"paper/again{number}.jpg", jpeg(scene(40 + number, 96, 128), 40))
+    put(root / "glass/broken.jpg", b"no photo")
+    return root
+
+
+def test_shares_per_class_and_duplicates_together(folder: Path) -> None:
+    plan = make_splits(load_dataset(folder), val=0.2, test=0.1, seed=3)
+    counts = plan.counts()["material"]
+    for name, total in {"glass": 45, "paper": 24, "metal": 8}.items():
+        assert sum(counts[name].values()) == total
+        assert abs(counts[name]["val"] - 0.2 * total) <= 1
+        assert abs(counts[name]["test"] - 0.1 * total) <= 1
+    assert {split: n for split, n in counts["metal"].items() if n == 0} == {}
+    split = where(plan.dataset)
+    for number in range(4):
+        assert split[f"glass/copy{number}.jpg"] == split[f"glass/00{number}.jpg"]
+        assert split[f"paper/again{number}.jpg"] == split[f"paper/00{number}.jpg"]
+    assert plan.largest_part == 2 and plan.n_parts == 77 - 8
+    assert plan.corrupt == ("glass/broken.jpg",)
+    record = plan.to_record()
+    assert sum(record["splits"].values()) == 77 == record["n_photos"]
+
+
+def test_same_seed_same_split(folder: Path) -> None:
+    dataset = load_dataset(folder)
+    first, again, other = (where(make_splits(dataset, seed=s).dataset) for s in (1, 1, 2))
+    assert first == again != other
+
+
+def test_near_duplicates_may_part_when_asked(folder: Path) -> None:
+    dataset = load_dataset(folder)
+    parted = 0
+    for seed in range(5):
+        split = where(make_splits(dataset, seed=seed, near=False).dataset)
+        parted += sum(split[f"paper/again{n}.jpg"] != split[f"paper/00{n}.jpg"] for n in range(4))
+        assert all(split[f"glass/copy{n}.jpg"] == split[f"glass/00{n}.jpg"] for n in range(4))
+    assert parted > 0
+
+
+def random_samples(seed: int) -> tuple[list[Sample], list[int]]:
+    """250 parts of one material each, most of 1, some of up to 12 photos; a task with gaps."""
+    rng = np.random.default_rng(seed)
+    samples: list[Sample] = []
+    parts: list[int] = []
+    for part in range(250):
+        material = str(rng.choice(["glass", "paper", "metal", "rare"], p=[0.5, 0.3, 0.15, 0.05]))
+        for _ in range(int(rng.integers(2, 13)) if rng.random() < 0.2 else 1):
+            labels = {"material": material}
+            if rng.random() < 0.5:
+                labels["contamination"] = str(rng.choice(["clean", "heavily"], p=[0.8, 0.2]))
+            samples.append(Sample(Path(f"{len(samples)}.jpg"), labels))
+            parts.append(part)
+    return samples, parts
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_assignment_keeps_parts_whole_and_shares(seed: int) -> None:
+    samples, parts = random_samples(seed)
+    chosen = assign(samples, parts, SHARES, seed)
+    held: dict[int, set[str]] = {}
+    for part, split in zip(parts, chosen, strict=True):
+        held.setdefault(part, set()).add(split)
+    assert all(len(splits) == 1 for splits in held.values())
+    largest = max(Counter(parts).values())
+    for split, share in SHARES.items():
+        assert abs(chosen.count(split) - share * len(samples)) <= largest + 2
+    for label, total in Counter(s.labels["material"] for s in samples).items():
+        for split, share in SHARES.items():
+            have = sum(
+                c == split and s.labels["material"] == label
+                for s, c in zip(samples, chosen, strict=True)
+            )
+            assert abs(have - share * total) <= largest + 2, (label, split)
+
+
+def test_every_class_reaches_every_split_where_it_has_three_parts() -> None:
+    for seed in range(30):
+        samples = [Sample(Path(f"{i}.jpg"), {"m": "rare" if i < 3 else "glass"}) for i in range(60)]
+        chosen = assign(samples, list(range(60)), SHARES, seed)
+        assert set(chosen[:3]) == {"train", "val", "test"}
+
+
+def test_groups_stay_together(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"glass": 24, "paper": 24})
+    rows = [
+        f"{name}/{number:03d}.jpg,{name},{name}{number // 3}"
+        for name in ("glass", "paper")
+        for number in range(24)
+    ]
+    put(tmp_path / "labels.csv", "\n".join(["path,material,group", *rows]).encode())
+    plan = make_splits(load_dataset(tmp_path), seed=5)
+    splits: dict[str | None, set[str | None]] = {}
+    for sample in plan.dataset.samples:
+        splits.setdefault(sample.group, set()).add(sample.split)
+    assert len(splits) == 16 and all(len(found) == 1 for found in splits.values())
+    assert plan.largest_part == 3
+
+
+def test_too_few_parts_is_said(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"glass": 10, "metal": 2})
+    with pytest.raises(SplitError, match="class 'metal' of material has 2 separate photos"):
+        make_splits(load_dataset(tmp_path))
+    plan = make_splits(load_dataset(tmp_path), val=0.2, test=0)
+    assert plan.dataset.splits == ("train", "val")
+
+
+@pytest.mark.parametrize(("val", "test"), [(0.5, 0.5), (-0.1, 0.1), (0.1, float("nan")), (1.2, 0)])
+def test_shares_must_leave_some_for_training(val: float, test: float, folder: Path) -> None:
+    with pytest.raises(ConfigError, match="shares"):
+        make_splits(load_dataset(folder), val=val, test=test)
+
+
+def test_the_csv_reads_back(folder: Path, tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "data", {"glass": 6, "paper, odd": 6})
+    odd = 'a "b", ü.jpg'
+    os.rename(root / "glass/000.jpg", root / "glass" / odd)
+    plan = make_splits(load_dataset(root), seed=1)
+    write_splits(plan.dataset, root / "splits.csv")
+    again = load_dataset(root)
+    assert where(again) == where(plan.dataset) and f"glass/{odd}" in where(again)
+    assert [s.labels for s in again.samples] == [s.labels for s in plan.dataset.samples]
+    with pytest.raises(DatasetError, match="there already"):
+        write_splits(plan.dataset, root / "splits.csv")
+    write_splits(plan.dataset, root / "splits.csv", force=True)
+    # Above the folder is fine, beside it is not: the paths would leave the CSV's folder.
+    write_splits(plan.dataset, tmp_path / "above.csv")
+    assert len(load_dataset(tmp_path / "above.csv").samples) == 12
+    (tmp_path / "beside").mkdir()
+    with pytest.raises(DatasetError, match="does not lie below"):
+        check_target(plan.dataset, tmp_path / "beside/splits.csv")
+    with pytest.raises(DatasetError, match="folder does not exist"):
+        check_target(plan.dataset, tmp_path / "none/splits.csv")
+    assert sorted(p.name for p in root.iterdir()) == ["glass", "paper, odd", "splits.csv"]
+
+
+def with_split(dataset: Dataset, split: str | None) -> Dataset:
+    return replace(dataset, samples=tuple(replace(s, split=split) for s in dataset.samples))
+
+
+def test_holdout_moves_copies_and_groups_together(folder: Path) -> None:
+    dataset = with_split(load_dataset(folder), "train")
+    first = dataset.samples[0]
+    dataset = replace(dataset, samples=(replace(first, split="test"), *dataset.samples[1:]))
+    held = holdout(dataset, 0.25, seed=4)
+    split = where(held)
+    counts = Counter(split.values())
+    assert counts["test"] == 1 and abs(counts["val"] - 19) <= 2
+    assert split[dataset.shown_path(first)] == "test"
+    for number in range(1, 4):
+        assert split[f"glass/copy{number}.jpg"] == split[f"glass/00{number}.jpg"]
+    metal = Counter(split[name] for name in split if name.startswith("metal"))
+    assert metal == {"train": 6, "val": 2}
+    assert where(holdout(dataset, 0.25, seed=4)) == split != where(holdout(dataset, 0.25, seed=5))
+
+
+def test_holdout_decodes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr("beltsight.dataset.scan.decode", refuse)
+    holdout(with_split(load_dataset(folder), "train"), 0.2, 0)
+
+
+def test_holdout_refuses(folder: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(folder)
+    with pytest.raises(SplitError, match="no photo is in split 'train'"):
+        holdout(dataset, 0.2, 0)
+    with pytest.raises(SplitError, match="val split already"):
+        holdout(with_split(dataset, "val"), 0.2, 0)
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        holdout(with_split(dataset, "train"), 1.0, 0)
+    small = load_dataset(class_folders(tmp_path, {"glass": 1, "paper": 5}))
+    with pytest.raises(SplitError, match="'glass' of material has 1 separate"):
+        holdout(with_split(small, "train"), 0.2, 0)
+
+
+def test_split_of_trashnet_has_no_leaks(trashnet: Path) -> None:
+    from beltsight.dataset.health import check_health
+
+    plan = make_splits(load_dataset(trashnet))
+    report = check_health(plan.dataset)
+    assert len(report.exact) == 3 and not report.leaking
+    for row in plan.counts()["material"].values():
+        total = sum(row.values())
+        assert abs(row["test"] - 0.15 * total) <= 2 and abs(row["val"] - 0.15 * total) <= 2
