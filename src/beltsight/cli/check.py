@@ -42,9 +42,9 @@ def command(
     seed: Annotated[int, typer.Option(help="Of the folds of --model.")] = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on any problem.")] = False,
 ) -> None:
-    """Check a data set: corrupt files, duplicates, leaks between splits, class counts, odd sizes.
+    """Find corrupt, duplicate, leaking and mislabelled photos.
 
-    Findings are a result, so the exit status is 0 unless --strict is given.
+    Also counts of classes and splits, and odd sizes. Findings are a result, so the exit status is 0 unless --strict is given.
     """
     from beltsight.cli.console import note, print_json
     from beltsight.cli.stage_progress import stage_progress

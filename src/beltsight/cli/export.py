@@ -18,7 +18,7 @@ def command(
     notice: Annotated[str, typer.Option(help="Notices that must go with the model.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the card's figures.")] = False,
 ) -> None:
-    """Export a run's best weights again, e.g. under another name.
+    """Export a run's best weights again.
 
     'beltsight train' has exported them once already, to model.onnx in the run's folder. The
     file is compared with the network on real photos and not written where they disagree.

@@ -19,7 +19,10 @@ def command(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
-    """Download a public data set from its authors' address, with resume, and check its content."""
+    """Download a public data set and verify its photos.
+
+    It comes from its authors' address; an interrupted download is resumed.
+    """
     from beltsight.cli.console import print_json, print_line
     from beltsight.cli.stage_progress import stage_progress
     from beltsight.config import nearest

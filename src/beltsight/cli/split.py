@@ -33,7 +33,10 @@ def command(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Split a data set by class; photos of one item, and duplicates, stay in one split."""
+    """Split a data set by class, keeping copies together.
+
+    Photos of one item (the same group) and duplicates stay in one split.
+    """
     from beltsight.cli.console import note, print_json
     from beltsight.cli.stage_progress import stage_progress
     from beltsight.dataset import load_dataset
