@@ -44,8 +44,7 @@ def command(
     from beltsight.config import parse_assignments
     from beltsight.train import require_train_extra
 
-    overrides = {
-        **parse_assignments(assignments or ()),
+    named = {
         "backbone": backbone,
         "weights": weights,
         "image_size": image_size,
@@ -55,6 +54,9 @@ def command(
         "seed": seed,
         "threads": threads,
     }
+    # An option that was not given must not take the place of --set.
+    given = {key: value for key, value in named.items() if value is not None}
+    overrides = {**parse_assignments(assignments or ()), **given}
     settings = _settings(config, out, overrides, epochs, resume)
     require_train_extra()
     _train(
