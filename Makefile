@@ -28,7 +28,7 @@ lint: .venv-dev/.done  ## Style and form.
 	$(DEV)/ruff format --check
 
 types: .venv-dev/.done  ## Types, strictly.
-	$(DEV)/mypy
+	$(DEV)/mypy $(wildcard src tests studies benchmarks examples)
 
 docs: .venv-dev/.done  ## Build the documentation; any warning fails.
 	$(DEV)/sphinx-build -W -n --keep-going -q -b html docs docs/_build/html
