@@ -60,7 +60,7 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
 
     Example:
         >>> sure = np.array([[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [4.0, 0.0]])
-        >>> round(fit_temperature(sure, np.array([0, 0, 0, 1])), 2)  # 3 of 4 right: sigmoid(4/T) = .75
+        >>> round(fit_temperature(sure, np.array([0, 0, 0, 1])), 2)  # sigmoid(4 / T) = 3 / 4
         3.64
     """
     if len(labels) == 0:
