@@ -1,6 +1,6 @@
 """Sort a folder of photos by material with the packaged model: the whole of it.
 
-    python examples/sort_a_folder.py photos/
+python examples/sort_a_folder.py photos/
 """
 
 import sys

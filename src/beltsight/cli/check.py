@@ -44,7 +44,8 @@ def command(
 ) -> None:
     """Find corrupt, duplicate, leaking and mislabelled photos.
 
-    Also counts of classes and splits, and odd sizes. Findings are a result, so the exit status is 0 unless --strict is given.
+    Also counts of classes and splits, and odd sizes. Findings are a result, so the exit status
+    is 0 unless --strict is given.
     """
     from beltsight.cli.console import note, print_json
     from beltsight.cli.stage_progress import stage_progress
