@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from beltsight.errors import DecodeError, ImageError
-from beltsight.image import prepare
+from beltsight.errors import DecodeError, ImageError, TooLargeError
+from beltsight.image import MAX_BYTES, prepare, read_photo_bytes
 
 
 def encoded(form: str) -> bytes:
@@ -120,3 +120,33 @@ def test_no_permission_is_said_as_such(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(DecodeError, match=r"secret\.jpg: no permission to read it"):
         prepare(path)
+
+
+def test_the_bytes_of_a_photo_are_read_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(JPEG)
+    assert read_photo_bytes(tmp_path / "a.jpg") == JPEG
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "fifo", "empty", "secret"])
+def test_no_bytes_of_what_is_no_readable_file(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.jpg"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind != "missing":
+        path.write_bytes(b"" if kind == "empty" else JPEG)
+    if kind == "secret":
+        path.chmod(0)
+        if os.access(path, os.R_OK):
+            pytest.skip("this user may read everything")
+    with pytest.raises(DecodeError, match=r"a\.jpg: "):
+        read_photo_bytes(path)
+
+
+def test_no_bytes_of_a_file_over_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    with path.open("wb") as file:
+        file.truncate(MAX_BYTES + 1)  # sparse: takes no room
+    with pytest.raises(TooLargeError, match=r"a\.jpg: 256,000,001 bytes"):
+        read_photo_bytes(path)

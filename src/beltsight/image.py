@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Union
 
 import cv2
 import numpy as np
@@ -197,24 +197,44 @@ def is_photo_path(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
+def read_photo_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The content of a photo's file, as it is stored.
+
+    Raises:
+        DecodeError: no regular file, empty, or not readable; the message names the file.
+        TooLargeError: over ``MAX_BYTES`` bytes.
+    """
+    name = os.fspath(path)
+    with _translated(name), _stream(path, name) as stream:
+        content = stream.read(MAX_BYTES + 1)
+        _check_bytes(len(content), name)  # it may have grown since
+        return content
+
+
 @contextmanager
 def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image.Image]:
     from PIL import Image
 
+    with _stream(source, name) as stream, Image.open(stream, formats=FORMATS) as image:
+        yield image
+
+
+def _stream(source: str | os.PathLike[str] | bytes, name: str) -> BinaryIO:
     if isinstance(source, bytes):
-        size, stream = len(source), io.BytesIO(source)
-    else:
-        if not os.path.isfile(source):  # a FIFO or device would block for ever
-            kind = "is not a file" if os.path.exists(source) else "does not exist"
-            raise DecodeError(f"{name}: {kind}; expected a photo")
-        size, stream = os.path.getsize(source), open(source, "rb")  # type: ignore[assignment]
-    with stream:
-        if size == 0:
-            raise DecodeError(f"{name}: the file is empty; copy it again from its source")
-        if size > MAX_BYTES:
-            raise TooLargeError(f"{name}: {size:,} bytes; the limit is {MAX_BYTES:,}")
-        with Image.open(stream, formats=FORMATS) as image:
-            yield image
+        _check_bytes(len(source), name)
+        return io.BytesIO(source)
+    if not os.path.isfile(source):  # a FIFO or device would block for ever
+        kind = "is not a file" if os.path.exists(source) else "does not exist"
+        raise DecodeError(f"{name}: {kind}; expected a photo")
+    _check_bytes(os.path.getsize(source), name)
+    return open(source, "rb")
+
+
+def _check_bytes(size: int, name: str) -> None:
+    if size == 0:
+        raise DecodeError(f"{name}: the file is empty; copy it again from its source")
+    if size > MAX_BYTES:
+        raise TooLargeError(f"{name}: {size:,} bytes; the limit is {MAX_BYTES:,}")
 
 
 @contextmanager
