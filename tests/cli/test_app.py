@@ -85,6 +85,14 @@ def test_a_problem_is_one_line_and_a_status(
             beltsight("fail", "--debug")
 
 
+def test_an_error_cannot_steer_the_terminal() -> None:
+    result = beltsight("card", "\x1b]0;owned\x07.onnx")
+    assert result.status == 1
+    assert "owned" in result.err
+    assert "\x1b" not in result.err
+    assert "\x07" not in result.err
+
+
 def test_debug_shows_the_trace_wherever_it_stands() -> None:
     for arguments in (("--debug", "card", "no.onnx"), ("card", "no.onnx", "--debug")):
         result = run(*arguments)

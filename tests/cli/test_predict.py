@@ -15,6 +15,8 @@ from tests.tiny import CLASSES, paint, write_tiny
 from beltsight.cli.predict import overlay_name
 from beltsight.config import ASSETS
 from beltsight.image import decode
+from beltsight.model import Model
+from beltsight.records import Prediction
 
 COLOURS = {"red": (220, 30, 40), "green": (30, 210, 50), "blue": (20, 40, 230)}
 
@@ -180,3 +182,34 @@ def test_lines_come_as_photos_are_answered(model: Path, photos: Path) -> None:
     result = beltsight("predict", model, photos, "--json", "--batch-size", 1)
     assert result.status == 1
     assert "is not a file" in result.lines[1]["error"]
+
+
+def test_a_name_cannot_forge_a_line(model: Path, photos: Path) -> None:
+    forged = "x.png\nred  100.0%  \tforged.png"
+    os.rename(photos / "bin 0" / "red.png", photos / "bin 0" / forged)
+    (photos / "bin 0" / "bad\nline.png").write_bytes(b"no photo")
+    lines = beltsight("predict", model, photos / "bin 0").out.splitlines()
+    assert len(lines) == 3
+    assert "\t" not in "".join(lines)
+
+
+def test_a_photo_gone_before_its_heat_map_does_not_end_the_stream(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from beltsight import explain
+
+    made = explain.explain_file
+
+    def vanish(model: Model, prediction: Prediction, task: str) -> bytes:
+        if "green" in str(prediction.path):
+            Path(str(prediction.path)).unlink()
+        return made(model, prediction, task)
+
+    monkeypatch.setattr(explain, "explain_file", vanish)
+    result = beltsight("predict", model, photos, "--json", "--explain", tmp_path / "heat")
+    assert result.status == 1
+    assert [line["error"] for line in result.lines] == [None] * 3
+    assert len(list((tmp_path / "heat").iterdir())) == 2
+    assert "no heat map of line 2" in result.err
+    assert "green.png: does not exist" in result.err
+    assert "1 of 3 photos" in result.err

@@ -72,7 +72,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    typer.echo(f"beltsight: {message}", err=True)
+    from beltsight.cli.console import note
+
+    note(f"beltsight: {message}")
     sys.exit(status)
 
 

@@ -72,7 +72,7 @@ def command(
 
 
 def _print_report(report: HealthReport, dataset: Dataset) -> None:
-    from beltsight.cli.console import print_line
+    from beltsight.cli.console import one_line, print_line
 
     splits = ", ".join(f"{name} {count:,}" for name, count in report.splits.items())
     print_line(f"{dataset.root}: {report.n_photos:,} photos ({splits})")
@@ -83,13 +83,14 @@ def _print_report(report: HealthReport, dataset: Dataset) -> None:
         ("Not what the name says", report.wrong_suffix),
         ("Odd sizes", report.odd_sizes),
     ):
-        _print_rows(title, ("photo", "problem"), [(f.photo.path, f.problem) for f in findings])
+        rows = [(one_line(f.photo.path), one_line(f.problem)) for f in findings]
+        _print_rows(title, ("photo", "problem"), rows)
     _print_rows("Byte-identical", _PAIR, [_duplicate_row(group) for group in report.exact])
     # What does harm first: pairs that are merely doubled are many, and mostly harmless.
     near = sorted(report.near, key=lambda pair: (not pair.conflicts, not pair.splits))
     _print_rows("Near duplicates", _PAIR, [_duplicate_row(pair) for pair in near])
     doubts = [
-        (s.photo.path, s.task, s.label, s.suggestion, f"{s.probability:.0%}")
+        (one_line(s.photo.path), s.task, s.label, s.suggestion, f"{s.probability:.0%}")
         for s in report.suspects or ()
     ]
     columns = ("photo", "task", "label", "suggestion", "probability")
@@ -126,10 +127,12 @@ def _print_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def _duplicate_row(duplicate: Duplicate) -> tuple[str, ...]:
+    from beltsight.cli.console import one_line
+
     problems = [f"{task}: two labels" for task in duplicate.conflicts]
     problems += ["across splits"] if duplicate.splits else []
     return (
-        "\n".join(photo.path for photo in duplicate.photos),
+        "\n".join(one_line(photo.path) for photo in duplicate.photos),
         "\n".join(_split(photo) for photo in duplicate.photos),
         str(duplicate.distance),
         "\n".join(problems),

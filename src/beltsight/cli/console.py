@@ -21,7 +21,7 @@ def print_json(value: Any) -> None:
 
 def print_line(text: str) -> None:
     """One line of a result on standard output, sent off at once."""
-    line = _printable(text)
+    line = one_line(text)
     if not _can_write(line):
         line = line.encode("ascii", "backslashreplace").decode()
     sys.stdout.write(line + "\n")
@@ -73,8 +73,11 @@ def _can_write(text: str) -> bool:
     return True
 
 
-def _printable(text: str) -> str:
+def one_line(text: str) -> str:
+    """Text without control characters and line ends: a file's name must not forge a line."""
+    return _printable(text, keep="")
+
+
+def _printable(text: str, keep: str = "\n\t") -> str:
     """Text without control characters, which could steer the terminal."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
+    return "".join(c if c.isprintable() or c in keep else "\N{REPLACEMENT CHARACTER}" for c in text)

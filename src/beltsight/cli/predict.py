@@ -44,7 +44,8 @@ def command(
 ) -> None:
     """Answer for photos, one line each, as they are found.
 
-    A photo that cannot be used has a line with its error; the exit status is then 1.
+    A photo that cannot be used has a line with its error; the exit status is then 1, as it is
+    where --explain finds that a photo has gone since.
     """
     from beltsight.cli.console import note
     from beltsight.errors import DatasetError
@@ -58,14 +59,15 @@ def command(
         failed += prediction.error is not None
         write(prediction)
         if explain is not None and prediction.error is None:
-            _write_overlays(loaded, prediction, explain, total)
+            failed += not _wrote_overlays(loaded, prediction, explain, total)
     if not total:
         raise DatasetError(
             f"no photos found in {', '.join(paths)}; expected files that end in .jpg, .png, .webp, "
             ".gif, .bmp, .tif or .ppm"
         )
     if failed:
-        note(f"beltsight: {failed} of {total} photos could not be used; see their lines")
+        where = "see their lines" if explain is None else "see their lines and the notes"
+        note(f"beltsight: {failed} of {total} photos could not be used; {where}")
         raise typer.Exit(1)
 
 
@@ -114,8 +116,10 @@ def _line_writer(model: Model) -> Writer:
     return write
 
 
-def _write_overlays(model: Model, prediction: Prediction, folder: Path, number: int) -> None:
-    from beltsight.errors import BeltsightError
+def _wrote_overlays(model: Model, prediction: Prediction, folder: Path, number: int) -> bool:
+    """Whether the photo was still there to lay heat over; if not, that is said."""
+    from beltsight.cli.console import note
+    from beltsight.errors import BeltsightError, ImageError
     from beltsight.explain import explain_file
 
     try:
@@ -123,8 +127,12 @@ def _write_overlays(model: Model, prediction: Prediction, folder: Path, number: 
         for task in prediction.tasks:
             jpeg = explain_file(model, prediction, task)
             (folder / overlay_name(number, prediction.path or "", task)).write_bytes(jpeg)
+    except ImageError as error:  # gone or changed since it was answered
+        note(f"beltsight: no heat map of line {number}: {error}")
+        return False
     except OSError as error:
         raise BeltsightError(f"--explain {folder}: cannot be written: {error.strerror}") from error
+    return True
 
 
 def overlay_name(number: int, path: str, task: str) -> str:

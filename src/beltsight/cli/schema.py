@@ -31,4 +31,6 @@ def command(
     from beltsight.cli.console import print_line
     from beltsight.config import ASSETS
 
-    print_line((ASSETS / "schemas" / _FILES[shape]).read_text(encoding="utf-8").rstrip())
+    text = (ASSETS / "schemas" / _FILES[shape]).read_text(encoding="utf-8")
+    for line in text.rstrip().splitlines():
+        print_line(line)
