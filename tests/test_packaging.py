@@ -158,3 +158,14 @@ def test_making_the_demo_never_installs_torch() -> None:
     )  # fmt: skip
     assert "pip install" in done.stdout
     assert not re.search(r"\[(all|train|lab)\]|torch|--group", done.stdout)
+
+
+def test_every_extra_that_a_message_names_exists() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    named = {
+        extra
+        for path in SOURCE.rglob("*.py")
+        for extra in re.findall(r'MissingExtraError\([^()]*?"([\w-]+)"\)', path.read_text("utf-8"))
+    }
+    assert {"lab", "train", "tensorboard"} <= named
+    assert named <= set(extras)

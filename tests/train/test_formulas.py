@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.train.tiny_settings import tiny
 from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 
@@ -14,22 +15,17 @@ from beltsight.train.augment import make_augmentation
 from beltsight.train.loss import masked_loss
 from beltsight.train.network import Network, build_network
 from beltsight.train.optimize import make_optimizer, set_rates
-from beltsight.train.settings import Stage, TrainSettings
+from beltsight.train.settings import Stage
 from beltsight.train.stages import choose_learning, set_training_mode
 
 MATERIAL = TaskSpec("material", ("glass", "metal"))
 CONTAMINATION = TaskSpec("contamination", ("clean", "partly", "heavily"), ordered=True)
 
 
-def tiny_settings(**values: object) -> TrainSettings:
-    base = {"backbone": "test_resnet", "weights": "random", "image_size": 32}
-    return TrainSettings.model_validate({**base, **values})
-
-
 @pytest.fixture
 def network() -> Network:
     torch.manual_seed(0)
-    return build_network(tiny_settings(dropout=0.0), (MATERIAL, CONTAMINATION))
+    return build_network(tiny(dropout=0.0), (MATERIAL, CONTAMINATION))
 
 
 def one_weight(optimizer: str, rate: float, decay: float, **more: object) -> tuple[Tensor, object]:
@@ -38,14 +34,14 @@ def one_weight(optimizer: str, rate: float, decay: float, **more: object) -> tup
     class Bare(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.heads = nn.ModuleDict({"material": nn.Linear(1, 1, bias=False)})
+            self.heads = nn.ModuleList([nn.Linear(1, 1, bias=False)])
             self.backbone = nn.Identity()
 
     bare = Bare()
-    weight = bare.heads["material"].weight
+    weight = bare.heads[0].weight
     nn.init.constant_(weight, 2.0)  # type: ignore[arg-type]
     stage = Stage(learn="heads", epochs=1, learning_rate=rate)
-    settings = tiny_settings(optimizer=optimizer, weight_decay=decay, **more)
+    settings = tiny(optimizer=optimizer, weight_decay=decay, **more)
     made = make_optimizer(bare, stage, settings)  # type: ignore[arg-type]
     set_rates(made, 1.0)
     return weight, made  # type: ignore[return-value]
@@ -88,11 +84,11 @@ def test_3_sgd_step() -> None:
 def test_4_frozen_layers_have_no_gradient_and_do_not_move(network: Network) -> None:
     stage = Stage(learn=1, epochs=1, learning_rate=0.1)
     choose_learning(network, stage)
-    set_training_mode(network, batchnorm_learns=True)
+    set_training_mode(network)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    optimizer = make_optimizer(network, stage, tiny_settings())
+    optimizer = make_optimizer(network, stage, tiny())
     set_rates(optimizer, 1.0)
-    photos = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
+    photos = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8)
     labels = torch.tensor([[0, 0], [1, 1], [0, 2], [1, 0]])
     masked_loss(network(photos), labels).backward()
     optimizer.step()
@@ -114,7 +110,7 @@ def test_5_penalty_is_inside_the_loss() -> None:
 
 
 def test_6_dropout_names_the_probability_to_drop() -> None:
-    network = build_network(tiny_settings(dropout=0.3), (MATERIAL,))
+    network = build_network(tiny(dropout=0.3), (MATERIAL,))
     network.dropout.train()
     torch.manual_seed(0)
     dropped = network.dropout(torch.ones(100_000))
@@ -156,12 +152,12 @@ def test_8_accuracy_is_the_share_of_right_answers() -> None:
 
 def test_9_contamination_is_a_layer_of_its_own_on_the_same_features(network: Network) -> None:
     network.eval()
-    photos = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
+    photos = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
         _, f = network.features(photos)
         logits = network(photos)
     for task in ("material", "contamination"):
-        head = network.heads[task]
-        z = f.numpy() @ head.weight.detach().numpy().T + head.bias.detach().numpy()  # type: ignore[operator]
+        head = network.head(task)
+        z = f.numpy() @ head.weight.detach().numpy().T + head.bias.detach().numpy()
         np.testing.assert_allclose(logits[task].numpy(), z, rtol=1e-4, atol=1e-5)
     assert logits["contamination"].shape == (3, 3)

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +12,8 @@ import torch
 from tests.train.tiny_settings import tiny
 
 from beltsight import load_dataset, prepare
-from beltsight.errors import TrainError
+from beltsight.errors import DatasetError, TrainError
+from beltsight.records import Sample
 from beltsight.train.photos import PreparedPhotos, fingerprint, make_loader, prepare_photos
 
 
@@ -68,7 +73,7 @@ def test_an_epoch_draws_each_photo_at_most_once(prepared: PreparedPhotos) -> Non
 def test_balanced_sampling_draws_classes_equally_often(prepared: PreparedPhotos) -> None:
     labels = prepared.labels.copy()
     labels[:, 0] = (np.arange(54) >= 50).astype(np.int64)  # 50 to 4
-    skewed = PreparedPhotos(prepared.file, prepared.shape, labels, prepared.hashes, ())
+    skewed = replace(prepared, labels=labels)
     counts = np.zeros(2)
     for epoch in range(60):
         _, order = make_loader(skewed, tiny(sampling="balanced"))
@@ -78,15 +83,59 @@ def test_balanced_sampling_draws_classes_equally_often(prepared: PreparedPhotos)
     assert 0.45 < counts[1] / counts.sum() < 0.55
 
 
-def test_fingerprint_changes_with_a_label_not_with_the_order(photoset: Path) -> None:
-    from dataclasses import replace
+def test_fingerprint_changes_with_a_label_not_with_the_order(prepared: PreparedPhotos) -> None:
+    base = fingerprint([prepared])
+    samples, hashes = prepared.samples, prepared.hashes
+    turned = replace(prepared, samples=samples[::-1], hashes=hashes[::-1])
+    assert fingerprint([turned]) == base
+    for index in (0, 53):
+        other = replace(samples[index], labels={"material": "other"})
+        changed = (*samples[:index], other, *samples[index + 1 :])
+        assert fingerprint([replace(prepared, samples=changed)]) != base
 
-    samples = load_dataset(photoset).samples
-    hashes = [str(index) for index in range(len(samples))]
-    base = fingerprint(samples, hashes)
-    assert fingerprint(samples[::-1], hashes[::-1]) == base
-    changed = [replace(samples[0], labels={"material": "metal"}), *samples[1:]]
-    assert fingerprint(changed, hashes) != base
+
+def test_a_photo_left_out_shifts_nothing(photoset: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(photoset).select("train")
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(b"no photo")
+    samples = (Sample(damaged, {"material": "glass"}), *dataset.samples[:4])
+    photos = prepare_photos(
+        samples, dataset.tasks, tiny().preparation, tmp_path / "x.pixels", skip_unreadable=True
+    )
+    assert photos.samples == dataset.samples[:4] and len(photos.hashes) == len(photos) == 4
+    assert len(photos.unreadable) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs on this system")
+def test_a_pipe_among_the_photos_does_not_block(photoset: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(photoset)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    samples = (Sample(tmp_path / "pipe.jpg", {"material": "glass"}), *dataset.samples[:1])
+    with pytest.raises(DatasetError, match=r"pipe\.jpg"):
+        prepare_photos(samples, dataset.tasks, tiny().preparation, tmp_path / "x.pixels")
+
+
+def test_an_interruption_stops_at_once(photoset: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(photoset)
+    asked = []
+
+    class Counting(Sequence[Sample]):
+        def __len__(self) -> int:
+            return 10_000
+
+        def __getitem__(self, index: Any) -> Any:
+            asked.append(index)
+            count = index.stop - index.start
+            return [dataset.samples[0]] * count
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare_photos(
+            Counting(), dataset.tasks, tiny().preparation, tmp_path / "x.pixels", progress=stop
+        )
+    assert len(asked) == 1
 
 
 def test_a_folder_that_cannot_be_written_is_said(photoset: Path, tmp_path: Path) -> None:

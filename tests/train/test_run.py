@@ -21,8 +21,9 @@ import beltsight
 from beltsight.errors import DatasetError, DivergedError, ResumeError, TrainError
 from beltsight.model import Model
 from beltsight.train import loop
+from beltsight.train.folder import stored_settings
 from beltsight.train.loop import BatchDone, EpochDone
-from beltsight.train.run import Run, choose_samples, export_run, run_training, stored_settings
+from beltsight.train.run import Run, choose_samples, export_run, run_training
 
 
 def losses(run: Run) -> list[tuple[float, float]]:
@@ -42,7 +43,7 @@ def test_a_run_learns_and_leaves_everything_behind(finished_run: Run, photoset: 
     left = {path.name for path in folder.iterdir()}
     assert left == {
         "settings.toml", "run.json", "metrics.csv", "checkpoint.safetensors",
-        "best.safetensors", "model.onnx",
+        "best.safetensors", "model.onnx", ".lock",
     }  # fmt: skip
 
 
@@ -88,7 +89,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(photoset: Path, tmp_path: Pa
         run_training(photoset, tmp_path / "cut", settings, watch=stop)
     kept = (tmp_path / "cut" / "metrics.csv").read_text(encoding="utf-8").splitlines()
     assert len(kept) == 1 + 2
-    assert not list((tmp_path / "cut").glob("*.pixels"))
+    assert not list((tmp_path / "cut").glob("prepared-*"))
     resumed = run_training(photoset, tmp_path / "cut", settings, resume=True)
     assert losses(resumed) == losses(whole)
     ends = [load_file(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "cut")]
@@ -286,7 +287,7 @@ def test_unreadable_photos_stop_the_run_unless_told_to_leave_them_out(tmp_path: 
     settings = tiny(
         skip_unreadable=True, stages=({"learn": "heads", "epochs": 1, "learning_rate": 0.01},)
     )
-    run = run_training(data, tmp_path / "y", settings)
+    run = run_training(data, tmp_path / "x", settings)  # the failed start is no run
     assert len(run.unreadable) == 1 and "0.png" in run.unreadable[0]
 
 
@@ -303,6 +304,49 @@ def test_a_run_can_be_exported_again_under_another_name(
     embeddings = [model.predict(photo)[0].embedding for model in (first, again)]
     assert embeddings[0] is not None and embeddings[1] is not None
     np.testing.assert_allclose(embeddings[1], embeddings[0], rtol=1e-5)
+
+
+def test_export_beside_a_live_run_leaves_its_photos_alone(photoset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x"
+
+    def export(event: BatchDone | EpochDone) -> None:
+        if isinstance(event, EpochDone) and event.epoch == 2:
+            export_run(out, photoset, out / "early.onnx")
+            with pytest.raises(TrainError, match="another process trains"):
+                run_training(photoset, out, tiny(), resume=True)
+
+    run = run_training(photoset, out, tiny(), watch=export)
+    assert len(run.history) == 4 and Model.load(out / "early.onnx")
+
+
+def test_a_resumed_run_needs_its_starting_weights_no_more(photoset: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from beltsight.train.network import build_network
+
+    data = beltsight.load_dataset(photoset)
+    weights = tmp_path / "w.safetensors"
+    save_file(dict(build_network(tiny(), data.tasks).backbone.state_dict()), weights)
+    settings = tiny(weights=str(weights))
+
+    def stop(event: BatchDone | EpochDone) -> None:
+        if event.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(data, tmp_path / "x", settings, watch=stop)
+    weights.unlink()
+    assert len(run_training(data, tmp_path / "x", settings, resume=True).history) == 4
+
+
+def test_a_model_file_that_cannot_be_written_is_said(
+    finished_run: Run, photoset: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(TrainError, match="cannot be made"):
+        export_run(finished_run.folder, photoset, tmp_path / "file" / "m.onnx")
+    export_run(finished_run.folder, photoset, tmp_path / "new" / "m.onnx")
+    assert Model.load(tmp_path / "new" / "m.onnx")
 
 
 def test_export_of_a_run_refuses_other_data(finished_run: Run, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_stages_are_data(tmp_path: Path) -> None:
         Stage(learn="heads", epochs=1, learning_rate=0.1),
         Stage(learn=("layer4",), epochs=2, learning_rate=0.01, backbone_factor=0.1),
     )
-    assert settings.epochs == 3
+    assert settings.total_epochs == 3
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,16 @@ def test_a_wrong_setting_is_named(values: dict[str, object], message: str) -> No
         with_overrides(TrainSettings(), values)
 
 
+def test_epochs_are_those_of_the_last_stage(tmp_path: Path) -> None:
+    file = tmp_path / "train.toml"
+    file.write_text("epochs = 5\n", encoding="utf-8")
+    assert [stage.epochs for stage in load_settings(file).stages] == [2, 5]
+    settings = with_overrides(load_settings(file), {"epochs": 7})
+    assert [stage.epochs for stage in settings.stages] == [2, 7]
+    with pytest.raises(ConfigError, match="epochs"):
+        load_settings(file, {"epochs": 0})
+
+
 def test_height_and_width_may_differ() -> None:
     preparation = with_overrides(TrainSettings(), {"image_size": (192, 256)}).preparation
     assert (preparation.height, preparation.width) == (192, 256)
@@ -63,5 +74,7 @@ def test_height_and_width_may_differ() -> None:
 
 def test_every_setting_is_documented() -> None:
     text = TrainSettings.__doc__ or ""
-    missing = [name for name in TrainSettings.model_fields if name not in text]
+    documented = set(re.findall(r"^\s+(\w+)(?:, (\w+))?:", text, re.MULTILINE))
+    names = {name for pair in documented for name in pair}
+    missing = [name for name in TrainSettings.model_fields if name not in names]
     assert missing == []

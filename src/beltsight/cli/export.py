@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
+from beltsight.cli.dataset_options import TaxonomyOption
+
 
 def command(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
     data: Annotated[Path, typer.Argument(help="The data set that it was trained on.")],
     out: Annotated[Path, typer.Option(help="The model file to write.")],
+    taxonomy: TaxonomyOption = None,
     name: Annotated[str, typer.Option(help="The model's name in its card.")] = "",
     model_version: Annotated[str, typer.Option(help="The model's version in its card.")] = "1",
     licence: Annotated[str, typer.Option(help="The model's licence in its card.")] = "",
@@ -24,14 +27,27 @@ def command(
     file is compared with the network on real photos and not written where they disagree.
     """
     from beltsight.cli.console import print_json
+    from beltsight.cli.stage_progress import stage_progress
+    from beltsight.dataset import load_dataset
+    from beltsight.taxonomy import load_taxonomy
     from beltsight.train import require_train_extra
 
     require_train_extra()
+    from beltsight.train.folder import stored_settings
     from beltsight.train.package import About
     from beltsight.train.run import export_run
 
     about = About(name=name, version=model_version, licence=licence, notice=notice)
-    figures = export_run(run, data, out, about=about)
+    tasks = stored_settings(run).tasks
+    dataset = load_dataset(data, tasks=tasks, taxonomy=load_taxonomy(taxonomy))
+    with stage_progress() as progress:
+        figures = export_run(
+            run,
+            dataset,
+            out,
+            about=about,
+            preparing=lambda done, total: progress("Preparing photos", done, total),
+        )
     if as_json:
         print_json({"model": str(out), "val": figures})
     else:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from beltsight.cli.dataset_options import TaskOption, TaxonomyOption
+
 if TYPE_CHECKING:
+    from beltsight.dataset import Dataset
     from beltsight.train.settings import TrainSettings
 
 
@@ -15,6 +18,8 @@ def command(
     data: Annotated[Path, typer.Argument(help="Data set: folder or CSV.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     config: Annotated[Path | None, typer.Option(help="Settings in TOML.")] = None,
+    task: TaskOption = None,
+    taxonomy: TaxonomyOption = None,
     backbone: Annotated[str | None, typer.Option(help="A timm model, e.g. resnet50.")] = None,
     weights: Annotated[
         str | None, typer.Option(help="'timm' downloads, 'random', or a .safetensors[.xz] file.")
@@ -38,16 +43,21 @@ def command(
 ) -> None:
     """Train a model and export it with its card.
 
-    Every option but the card's is a setting that --config may hold under the same name; options
-    win over BELTSIGHT_TRAIN_* variables, and these over the file. Needs the 'train' extra.
+    What is trained and how are settings that --config may hold, under the same names; options win
+    over BELTSIGHT_TRAIN_* variables, and these over the file. Needs the 'train' extra.
     """
     from beltsight.config import parse_assignments
+    from beltsight.dataset import load_dataset
+    from beltsight.taxonomy import load_taxonomy
     from beltsight.train import require_train_extra
+    from beltsight.train.settings import load_settings
 
     named = {
+        "tasks": task,
         "backbone": backbone,
         "weights": weights,
         "image_size": image_size,
+        "epochs": epochs,
         "batch_size": batch_size,
         "optimizer": optimizer,
         "augment": augment,
@@ -57,30 +67,16 @@ def command(
     # An option that was not given must not take the place of --set.
     given = {key: value for key, value in named.items() if value is not None}
     overrides = {**parse_assignments(assignments or ()), **given}
-    settings = _settings(config, out, overrides, epochs, resume)
-    require_train_extra()
-    _train(
-        data, out, settings, resume, {"name": name, "licence": licence, "notice": notice}, as_json
-    )
-
-
-def _settings(
-    config: Path | None, out: Path, overrides: dict[str, Any], epochs: int | None, resume: bool
-) -> TrainSettings:
-    from beltsight.train.settings import load_settings, with_overrides
-
-    file = config
-    if resume and config is None and (out / "settings.toml").exists():
-        file = out / "settings.toml"
+    file = out / "settings.toml" if resume and config is None else config
     settings = load_settings(file, overrides)
-    if epochs is None:
-        return settings
-    *first, last = [stage.model_dump() for stage in settings.stages]
-    return with_overrides(settings, {"stages": [*first, {**last, "epochs": epochs}]})
+    require_train_extra()
+    dataset = load_dataset(data, tasks=settings.tasks, taxonomy=load_taxonomy(taxonomy))
+    about = {"name": name, "licence": licence, "notice": notice}
+    _train(dataset, out, settings, resume, about, as_json)
 
 
 def _train(
-    data: Path,
+    dataset: Dataset,
     out: Path,
     settings: TrainSettings,
     resume: bool,
@@ -94,7 +90,7 @@ def _train(
 
     with TrainingProgress() as shown:
         run = run_training(
-            data,
+            dataset,
             out,
             settings,
             resume=resume,
@@ -114,4 +110,5 @@ def _train(
             f"(95% interval {low:.1%} to {high:.1%})"
         )
     typer.echo(f"model: {run.model}")
-    typer.echo(f"next:  beltsight evaluate {run.model} {data} --split test --out {out / 'test'}")
+    if "test" in dataset.splits:
+        typer.echo(f"next:  beltsight evaluate {run.model} {dataset.root} --out {out / 'test'}")

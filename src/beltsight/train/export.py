@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from beltsight.card import CARD_KEY, Card
-from beltsight.errors import ModelFileError, ParityError
+from beltsight.errors import ModelFileError, ParityError, TrainError
 from beltsight.model import Engine, OnnxRuntimeEngine
 from beltsight.records import Floats
 from beltsight.train.network import Network
@@ -34,14 +34,14 @@ class ExportGraph(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        tasks = [task.name for task in network.tasks]
-        maps = [f"{task}_map" for task in tasks] if network.has_maps else []
-        self.names = (*tasks, "embedding", *maps)
+        self.tasks = tuple(task.name for task in network.tasks)
+        maps = [f"{task}_map" for task in self.tasks] if network.has_maps else []
+        self.names = (*self.tasks, "embedding", *maps)
 
     def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
         """Outputs for uint8 (N, H, W, 3) RGB."""
         features, embedding = self.network.features(photos)
-        logits = [head(embedding) for head in self.network.heads.values()]
+        logits = [head(embedding) for head in self.network.heads]
         maps = self.network.class_maps(features).values() if self.network.has_maps else ()
         return (*logits, embedding, *maps)
 
@@ -94,14 +94,21 @@ def export_graph(network: Network, input_size: tuple[int, int]) -> onnx.ModelPro
 
 
 def save_model(graph: onnx.ModelProto, card: Card, path: Path) -> None:
-    """Write graph and card as one file that stands alone, complete or not at all."""
+    """Write graph and card as one file that stands alone, complete or not at all.
+
+    Raises:
+        TrainError: the folder cannot be made or written, or the disk is full.
+    """
     model = onnx.ModelProto()
     model.CopyFrom(graph)
     model.doc_string = f"{card.name} {card.version}: a Beltsight model; its card is in the metadata"
     onnx.helper.set_model_props(model, {CARD_KEY: card.model_dump_json()})
     part = path.with_suffix(".part")
-    part.write_bytes(model.SerializeToString())
-    part.replace(path)
+    try:
+        part.write_bytes(model.SerializeToString())
+        part.replace(path)
+    except OSError as error:
+        raise TrainError(f"{path}: the model file cannot be written: {error.strerror}") from error
 
 
 def restate_card(path: Path, card: Card, out: Path) -> None:
@@ -137,7 +144,7 @@ def measure_parity(network: Network, engine: Engine, photos: NDArray[np.uint8]) 
         got = engine.run(batch, graph.names)
         for name, value in zip(graph.names, expected, strict=True):
             gaps[name] = max(gaps[name], _relative_gap(got[name], value))
-            if name in network.heads:
+            if name in graph.tasks:
                 worst = max(worst, float(np.abs(got[name] - value).max()))
                 changes += int((got[name].argmax(1) != value.argmax(1)).sum())
     return Parity(len(photos), worst, changes, gaps)

@@ -131,6 +131,7 @@ class Fit:
             averages = _under("average/", tensors)
             self._average.state = {k: v.to(self._device) for k, v in averages.items()}
         self._saved_optimizer = tensors
+        self._keep(self._rows())  # the kill may have come between checkpoint and history
 
     def run(self) -> list[EpochDone]:
         """Run all stages; leave the best epoch's weights in the network.
@@ -146,7 +147,8 @@ class Fit:
         for index, stage in enumerate(self._settings.stages):
             if index < self._state.stage:
                 continue
-            choose_learning(self._network, stage)
+            learns = self._settings.batchnorm == "learn"
+            choose_learning(self._network, stage, batchnorm_learns=learns)
             optimizer = make_optimizer(self._network, stage, self._settings)
             if self._state.stage_epoch:
                 unpack_optimizer(optimizer, self._saved_optimizer)
@@ -186,7 +188,7 @@ class Fit:
     ) -> tuple[float, float]:
         """One pass over the training photos; the mean loss and the last rate of the heads."""
         settings, state = self._settings, self._state
-        set_training_mode(self._network, batchnorm_learns=settings.batchnorm == "learn")
+        set_training_mode(self._network)
         batches = len(loader)
         warmup = round(min(settings.warmup_epochs, stage.epochs / 2) * batches)
         total, factor = 0.0, 0.0
@@ -206,7 +208,9 @@ class Fit:
             if self._average:
                 self._average.update(self._network)
             total += value
-            self._watch(BatchDone(state.epoch + 1, settings.epochs, batch + 1, batches, value))
+            self._watch(
+                BatchDone(state.epoch + 1, settings.total_epochs, batch + 1, batches, value)
+            )
         return total / batches, stage.learning_rate * factor
 
     def _loss(self, logits: dict[str, Tensor], labels: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import lzma
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
+from beltsight.config import nearest
 from beltsight.errors import ConfigError, TrainError
 from beltsight.records import TaskSpec
 from beltsight.train.settings import TrainSettings
@@ -53,19 +54,22 @@ class Network(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         features, embedding = self._probe(input_size)
-        self.has_maps = features.ndim == 4 and torch.allclose(
-            features.mean((2, 3)), embedding, rtol=1e-4, atol=1e-5
+        self.has_maps = (
+            features.ndim == 4
+            and features.shape[:2] == embedding.shape
+            and torch.allclose(features.mean((2, 3)), embedding, rtol=1e-4, atol=1e-5)
         )
         self.dropout = nn.Dropout(dropout)
-        self.heads = nn.ModuleDict(
-            {task.name: nn.Linear(embedding.shape[1], len(task.classes)) for task in tasks}
+        # A list, not a dictionary: PyTorch does not allow every task's name as a key.
+        self.heads = nn.ModuleList(
+            nn.Linear(embedding.shape[1], len(task.classes)) for task in tasks
         )
 
     def forward(self, photos: Tensor) -> dict[str, Tensor]:
         """Logits (N, C) per task for uint8 (N, H, W, 3) RGB."""
         _, embedding = self.features(photos)
         dropped = self.dropout(embedding)
-        return {name: head(dropped) for name, head in self.heads.items()}
+        return {task.name: head(dropped) for task, head in self._named_heads()}
 
     def features(self, photos: Tensor) -> tuple[Tensor, Tensor]:
         """The last feature map and the embedding (N, D) for uint8 (N, H, W, 3) RGB."""
@@ -76,10 +80,18 @@ class Network(nn.Module):
     def class_maps(self, features: Tensor) -> dict[str, Tensor]:
         """Class maps (N, C, h, w): each head applied at each place; their mean is logit - bias."""
         return {
-            name: nn.functional.conv2d(features, head.weight[:, :, None, None])
-            for name, head in self.heads.items()
-            if isinstance(head, nn.Linear)
+            task.name: nn.functional.conv2d(features, head.weight[:, :, None, None])
+            for task, head in self._named_heads()
         }
+
+    def head(self, task: str) -> nn.Linear:
+        """The layer that answers a task: logits = weight @ embedding + bias."""
+        return next(head for spec, head in self._named_heads() if spec.name == task)
+
+    def _named_heads(self) -> Iterator[tuple[TaskSpec, nn.Linear]]:
+        for task, head in zip(self.tasks, self.heads, strict=True):
+            assert isinstance(head, nn.Linear)
+            yield task, head
 
     @torch.no_grad()
     def _probe(self, input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -109,23 +121,7 @@ def build_network(
         ConfigError: timm has no such model, or it does not take the arguments.
         TrainError: weights that cannot be had or belong to another architecture.
     """
-    from_timm = pretrained and settings.weights == "timm"
-    try:
-        backbone = timm.create_model(
-            settings.backbone, pretrained=from_timm, num_classes=0, **settings.backbone_args
-        )
-    except TypeError as error:
-        raise ConfigError(f"backbone_args {settings.backbone_args}: {error}") from error
-    except RuntimeError as error:
-        close = ", ".join(timm.list_models(f"*{settings.backbone[:6]}*")[:5])
-        raise ConfigError(
-            f"timm has no backbone {settings.backbone!r}" + (f"; near it: {close}" if close else "")
-        ) from error
-    except Exception as error:  # the hub client has many errors of its own for one cause: no file
-        raise TrainError(
-            f"the weights of {settings.backbone} could not be downloaded ({error}); offline, "
-            "give them with --weights FILE, or start without with --weights random"
-        ) from error
+    backbone = _create_backbone(settings, from_timm=pretrained and settings.weights == "timm")
     if pretrained and settings.weights not in ("timm", "random"):
         load_backbone_weights(backbone, Path(settings.weights))
     preset = _preset(backbone)
@@ -137,6 +133,31 @@ def build_network(
         dropout=settings.dropout,
         input_size=(settings.preparation.height, settings.preparation.width),
     )
+
+
+def _create_backbone(settings: TrainSettings, *, from_timm: bool) -> nn.Module:
+    name = settings.backbone
+    if not timm.is_model(name.partition(".")[0]):
+        raise ConfigError(f"timm has no backbone {name!r}; {nearest(name, _like(name))}")
+    try:
+        backbone: nn.Module = timm.create_model(
+            name, pretrained=from_timm, num_classes=0, **settings.backbone_args
+        )
+    except Exception as error:  # timm and the hub's client have many errors of their own
+        if not from_timm:
+            raise ConfigError(
+                f"timm cannot build {name} with backbone_args {settings.backbone_args}: {error}"
+            ) from error
+        raise TrainError(
+            f"no pretrained weights of {name} can be had ({error}); give them with "
+            "--weights FILE, or start without with --weights random"
+        ) from error
+    return backbone
+
+
+def _like(name: str) -> list[str]:
+    """Models to name beside an unknown one: those that begin like it, else the documented ones."""
+    return timm.list_models(f"{name[:4]}*") or ["resnet18", "resnet50", "mobilenetv2_100"]
 
 
 def load_backbone_weights(backbone: nn.Module, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from beltsight.card import content_hash
 from beltsight.errors import DatasetError, DecodeError, ImageError, TrainError
-from beltsight.image import Preparation, prepare
+from beltsight.image import Preparation, prepare, read_photo_bytes
 from beltsight.records import Photo, Sample, TaskSpec
 from beltsight.train.augment import make_augmentation
 from beltsight.train.settings import TrainSettings
 
 UNLABELLED = -1
 _LISTED_ERRORS = 5
+_CHUNK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class PreparedPhotos:
         file: raw uint8 (N, H, W, 3) RGB.
         shape: (N, H, W, 3).
         labels: int64 (N, tasks) class indices, ``UNLABELLED`` where unknown.
+        samples: the photos, in the order of the file.
         hashes: SHA-256 of each photo's file, hexadecimal.
         unreadable: messages of photos left out.
     """
@@ -40,6 +42,7 @@ class PreparedPhotos:
     file: Path
     shape: tuple[int, int, int, int]
     labels: NDArray[np.int64]
+    samples: tuple[Sample, ...]
     hashes: tuple[str, ...]
     unreadable: tuple[str, ...]
 
@@ -74,30 +77,30 @@ def prepare_photos(
         DatasetError: undecodable photos, or none left.
         TrainError: the disk is full.
     """
-    rows: list[list[int]] = []
+    readable: list[Sample] = []
     hashes: list[str] = []
     unreadable: list[str] = []
     try:
-        with file.open("wb") as out, ThreadPoolExecutor(2) as pool:
-            results = pool.map(lambda sample: _prepare_one(sample, preparation), samples)
-            for done, (sample, result) in enumerate(zip(samples, results, strict=True), 1):
+        with file.open("wb") as out:
+            for done, (sample, result) in enumerate(_prepare_all(samples, preparation), 1):
                 if isinstance(result, ImageError):
                     unreadable.append(str(result))
                 else:
                     out.write(result[0].tobytes())
                     hashes.append(result[1])
-                    rows.append([_class_index(sample, task) for task in tasks])
+                    readable.append(sample)
                 progress(done, len(samples))
     except OSError as error:
         raise TrainError(
             f"{file}: prepared photos cannot be written ({error.strerror}); they need "
             f"{len(samples) * preparation.height * preparation.width * 3 / 1e6:.0f} MB"
         ) from error
-    if unreadable and not (skip_unreadable and rows):
+    if unreadable and not (skip_unreadable and readable):
         raise DatasetError(_unreadable_message(unreadable, len(samples)))
-    shape = (len(rows), preparation.height, preparation.width, 3)
-    labels = np.asarray(rows, np.int64).reshape(len(rows), len(tasks))
-    return PreparedPhotos(file, shape, labels, tuple(hashes), tuple(unreadable))
+    shape = (len(readable), preparation.height, preparation.width, 3)
+    rows = [[_class_index(sample, task) for task in tasks] for sample in readable]
+    labels = np.asarray(rows, np.int64).reshape(len(readable), len(tasks))
+    return PreparedPhotos(file, shape, labels, tuple(readable), tuple(hashes), tuple(unreadable))
 
 
 class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
@@ -172,21 +175,30 @@ def make_loader(
     return loader, order
 
 
-def fingerprint(samples: Sequence[Sample], hashes: Sequence[str]) -> str:
+def fingerprint(parts: Iterable[PreparedPhotos]) -> str:
     """One digest of photos, labels and splits, whatever the folder is called."""
     lines = sorted(
         f"{digest} {sorted(sample.labels.items())} {sample.split}"
-        for digest, sample in zip(hashes, samples, strict=False)
+        for photos in parts
+        for digest, sample in zip(photos.hashes, photos.samples, strict=True)
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def _prepare_all(
+    samples: Sequence[Sample], preparation: Preparation
+) -> Iterator[tuple[Sample, tuple[Photo, str] | ImageError]]:
+    with ThreadPoolExecutor(2) as pool:
+        # In chunks: all at once would queue every photo, and go on when interrupted.
+        for start in range(0, len(samples), _CHUNK):
+            chunk = samples[start : start + _CHUNK]
+            results = pool.map(lambda sample: _prepare_one(sample, preparation), chunk)
+            yield from zip(chunk, results, strict=True)
+
+
 def _prepare_one(sample: Sample, preparation: Preparation) -> tuple[Photo, str] | ImageError:
     try:
-        content = sample.path.read_bytes()
-    except OSError as error:
-        return DecodeError(f"{sample.path}: {error.strerror}")
-    try:
+        content = read_photo_bytes(sample.path)
         return prepare(content, preparation), content_hash(content)
     except ImageError as error:
         return DecodeError(str(error).replace("image bytes", str(sample.path), 1))
@@ -199,7 +211,9 @@ def _class_index(sample: Sample, task: TaskSpec) -> int:
 
 def _unreadable_message(unreadable: Sequence[str], total: int) -> str:
     shown = "; ".join(unreadable[:_LISTED_ERRORS])
-    more = f"; and {len(unreadable) - _LISTED_ERRORS} more" if len(unreadable) > 5 else ""
+    more = (
+        f"; and {len(unreadable) - _LISTED_ERRORS} more" if len(unreadable) > _LISTED_ERRORS else ""
+    )
     return (
         f"{len(unreadable)} of {total} photos cannot be read: {shown}{more}. List all with "
         "'beltsight check', or leave them out with skip_unreadable = true"

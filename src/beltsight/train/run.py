@@ -1,14 +1,4 @@
-"""A training run from a data set to a model file, in one folder.
-
-::
-
-    runs/x/settings.toml            all settings as they were resolved
-    runs/x/run.json                 data, tasks, counts, versions
-    runs/x/metrics.csv              one row per epoch
-    runs/x/checkpoint.safetensors   to go on after an interruption
-    runs/x/best.safetensors         weights of the best epoch
-    runs/x/model.onnx               the model file, with its card
-"""
+"""A training run from a data set to a model file, in one folder; see :mod:`~.folder`."""
 
 from __future__ import annotations
 
@@ -19,19 +9,28 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import timm
-import tomli_w
 import torch
 
 import beltsight
-from beltsight.config import load_config
 from beltsight.dataset import Dataset, load_dataset
 from beltsight.dataset.split import holdout
-from beltsight.errors import DatasetError, ResumeError, TrainError
+from beltsight.errors import DatasetError, ResumeError
 from beltsight.records import Sample, TaskSpec
 from beltsight.train.checkpoint import load_checkpoint
+from beltsight.train.folder import (
+    DESCRIPTION_FILE,
+    FREE_SETTINGS,
+    SCRATCH_PREFIX,
+    make_folder,
+    opened_folder,
+    stored_description,
+    stored_settings,
+    write_text,
+)
 from beltsight.train.history import kept_history
 from beltsight.train.loop import EpochDone, Fit, Watcher
 from beltsight.train.network import Network, build_network
@@ -39,10 +38,7 @@ from beltsight.train.package import About, package_model
 from beltsight.train.photos import PreparedPhotos, fingerprint, prepare_photos
 from beltsight.train.settings import TrainSettings
 
-SETTINGS_FILE = "settings.toml"
 _PIXEL_FILES = ("train.pixels", "val.pixels")
-# They change the speed, and sums only in their last digits: free to differ when a run goes on.
-_FREE_SETTINGS = ("threads", "workers", "tensorboard")
 _Splits = tuple[Sequence[Sample], Sequence[Sample]]
 Preparing = Callable[[int, int], None]
 
@@ -85,22 +81,23 @@ def run_training(
     """
     dataset = data if isinstance(data, Dataset) else load_dataset(data, tasks=settings.tasks)
     tasks, samples = choose_samples(dataset, settings)
-    folder = open_folder(Path(out), settings, resume=resume)
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
-    torch.manual_seed(settings.seed)
-    network = build_network(settings, tasks)
-    with _prepared(folder, samples, tasks, settings, preparing) as photos:
-        digest = fingerprint([*samples[0], *samples[1]], [*photos[0].hashes, *photos[1].hashes])
-        identity = _identity(settings, digest, tasks)
-        with kept_history(folder, tensorboard=settings.tensorboard) as keep:
-            fit = Fit(network, *photos, settings, folder, identity, watch, keep)
-            if resume:
-                fit.restore()
-            _describe(folder, dataset, network, photos, digest)
-            history = fit.run()
-        model = folder / "model.onnx"
-        about = _complete(about, folder, dataset, digest)
-        card = package_model(network, *photos, settings, about, model)
+    with opened_folder(Path(out), settings, resume=resume) as folder:
+        torch.manual_seed(settings.seed)
+        goes_on = resume and (folder / "checkpoint.safetensors").exists()
+        network = build_network(settings, tasks, pretrained=not goes_on)
+        with _prepared(folder, samples, tasks, settings, preparing) as photos:
+            digest = fingerprint(photos)
+            identity = _identity(settings, digest, tasks)
+            with kept_history(folder, tensorboard=settings.tensorboard) as keep:
+                fit = Fit(network, *photos, settings, folder, identity, watch, keep)
+                if goes_on:
+                    fit.restore()
+                _describe(folder, dataset, network, photos, digest)
+                history = fit.run()
+            model = folder / "model.onnx"
+            about = _complete(about, folder, dataset, digest)
+            card = package_model(network, *photos, settings, about, model)
     skipped = (*photos[0].unreadable, *photos[1].unreadable)
     return Run(folder, model, card.metrics, tuple(history), skipped)
 
@@ -132,9 +129,10 @@ def export_run(
     network, settings = load_network(folder), stored_settings(folder)
     dataset = data if isinstance(data, Dataset) else load_dataset(data, tasks=settings.tasks)
     tasks, samples = choose_samples(dataset, settings)
-    with _prepared(folder, samples, tasks, settings, preparing) as photos:
-        digest = fingerprint([*samples[0], *samples[1]], [*photos[0].hashes, *photos[1].hashes])
-        if _read_json(folder / "run.json").get("fingerprint") != digest:
+    make_folder(path.parent)
+    with _prepared(path.parent, samples, tasks, settings, preparing) as photos:
+        digest = fingerprint(photos)
+        if stored_description(folder).get("fingerprint") != digest:
             raise ResumeError(f"{dataset.root}: not the data that {folder} was trained on")
         about = _complete(about, folder, dataset, digest)
         return package_model(network, *photos, settings, about, path).metrics
@@ -147,7 +145,7 @@ def load_network(folder: Path) -> Network:
         ResumeError: no run there, or its files do not belong together.
     """
     settings = stored_settings(folder)
-    described = _read_json(folder / "run.json")
+    described = stored_description(folder)
     best = folder / "best.safetensors"
     try:
         tasks = [
@@ -198,57 +196,6 @@ def choose_samples(
     return tasks, (train, val)
 
 
-def open_folder(folder: Path, settings: TrainSettings, *, resume: bool) -> Path:
-    """Make the run's folder and write its settings; or open it again to go on.
-
-    Raises:
-        ResumeError: there is a run and ``resume`` is False, none and it is True, or one with
-            other settings.
-        TrainError: the folder cannot be made.
-    """
-    file = folder / SETTINGS_FILE
-    if file.exists() and not resume:
-        raise ResumeError(
-            f"{folder} holds a run already; go on with it by --resume, or choose another --out"
-        )
-    if resume:
-        _check_same_settings(file, settings)
-        return folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        values = settings.model_dump(mode="json", exclude_none=True)
-        file.write_text(tomli_w.dumps(values), encoding="utf-8")
-    except OSError as error:
-        raise TrainError(f"{folder}: cannot be written: {error.strerror}") from error
-    return folder
-
-
-def stored_settings(folder: Path) -> TrainSettings:
-    """The settings that a run was started with.
-
-    Raises:
-        ResumeError: no run there.
-    """
-    file = folder / SETTINGS_FILE
-    if not file.exists():
-        raise ResumeError(f"{folder} holds no run to resume; leave --resume out to start one")
-    return load_config(TrainSettings, file)
-
-
-def _check_same_settings(file: Path, settings: TrainSettings) -> None:
-    before, now = (
-        each.model_dump(mode="json", exclude=set(_FREE_SETTINGS))
-        for each in (stored_settings(file.parent), settings)
-    )
-    changed = [key for key in now if now[key] != before[key]]
-    if changed:
-        key = changed[0]
-        raise ResumeError(
-            f"{file.parent} was started with other settings: {', '.join(changed)} "
-            f"({key} was {before[key]!r}, is {now[key]!r}); a run goes on with its own"
-        )
-
-
 def _complete(about: About, folder: Path, dataset: Dataset, digest: str) -> About:
     # The data set's folder name tells data sets apart, and is no path of the user's machine.
     return replace(
@@ -261,31 +208,30 @@ def _complete(about: About, folder: Path, dataset: Dataset, digest: str) -> Abou
 
 @contextmanager
 def _prepared(
-    folder: Path,
+    where: Path,
     samples: _Splits,
     tasks: Sequence[TaskSpec],
     settings: TrainSettings,
     preparing: Preparing,
 ) -> Iterator[tuple[PreparedPhotos, PreparedPhotos]]:
-    """Both splits' prepared photos; their files are removed at the end, come what may."""
+    """Both splits' prepared photos, in a folder of this process alone, removed at the end."""
     total = len(samples[0]) + len(samples[1])
 
-    def prepare_split(index: int) -> PreparedPhotos:
+    def prepare_split(index: int, scratch: str) -> PreparedPhotos:
         before = len(samples[0]) if index else 0
         return prepare_photos(
             samples[index],
             tasks,
             settings.preparation,
-            folder / _PIXEL_FILES[index],
+            Path(scratch) / _PIXEL_FILES[index],
             skip_unreadable=settings.skip_unreadable,
             progress=lambda done, _: preparing(before + done, total),
         )
 
-    try:
-        yield prepare_split(0), prepare_split(1)
-    finally:
-        for name in _PIXEL_FILES:
-            (folder / name).unlink(missing_ok=True)
+    with TemporaryDirectory(
+        prefix=SCRATCH_PREFIX, dir=where, ignore_cleanup_errors=True
+    ) as scratch:
+        yield prepare_split(0, scratch), prepare_split(1, scratch)
 
 
 def _describe(
@@ -308,19 +254,11 @@ def _describe(
             "timm": timm.__version__,
         },
     }
-    (folder / "run.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / DESCRIPTION_FILE, json.dumps(described, indent=2) + "\n")
 
 
 def _identity(settings: TrainSettings, data_digest: str, tasks: Sequence[TaskSpec]) -> str:
     """What must not change between a run and its resumption."""
-    values = settings.model_dump(mode="json", exclude=set(_FREE_SETTINGS))
+    values = settings.model_dump(mode="json", exclude=set(FREE_SETTINGS))
     text = json.dumps([values, data_digest, [asdict(task) for task in tasks]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return value
-    except (OSError, ValueError) as error:
-        raise ResumeError(f"{path}: cannot be read: {error}") from error

@@ -60,6 +60,7 @@ class TrainSettings(_Part):
         fill: RGB of the letterbox, 0 to 255.
         tasks: tasks to learn; all that the data set labels where empty.
         stages: run one after another.
+        epochs: a short form for the ``epochs`` of the last stage.
         batch_size: photos per step.
         momentum: of ``sgd``.
         optimizer: ``adamw``; ``sgd`` (Nesterov momentum); ``adam_l2``: Adam with the penalty
@@ -138,8 +139,18 @@ class TrainSettings(_Part):
         height, width = (size, size) if isinstance(size, int) else size
         return Preparation(height, width, self.fill)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_epochs(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "epochs" not in values:
+            return values
+        rest = {key: value for key, value in values.items() if key != "epochs"}
+        *first, last = rest.get("stages") or DEFAULT_STAGES
+        last = last.model_dump() if isinstance(last, Stage) else dict(last)
+        return {**rest, "stages": [*first, {**last, "epochs": values["epochs"]}]}
+
     @property
-    def epochs(self) -> int:
+    def total_epochs(self) -> int:
         """Epochs of all stages together."""
         return sum(stage.epochs for stage in self.stages)
 

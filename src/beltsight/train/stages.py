@@ -19,8 +19,13 @@ def backbone_stages(backbone: nn.Module) -> list[list[str]]:
     return [groups[key] for key in sorted(groups)]
 
 
-def choose_learning(network: Network, stage: Stage) -> None:
+def choose_learning(network: Network, stage: Stage, *, batchnorm_learns: bool = True) -> None:
     """Let the stage's part learn and freeze the rest: P1 equation (4), a gradient of zero.
+
+    Args:
+        network: whose parameters are frozen or not; heads always learn.
+        stage: names the part.
+        batchnorm_learns: False freezes scales and shifts of every batch-norm.
 
     Raises:
         ConfigError: a module name that the backbone does not have, or too many stages asked for.
@@ -28,10 +33,13 @@ def choose_learning(network: Network, stage: Stage) -> None:
     names = set(_learning_names(network.backbone, stage))
     for name, parameter in network.backbone.named_parameters():
         parameter.requires_grad_(name in names)
+    for module in network.backbone.modules():
+        if isinstance(module, _NORMS) and not batchnorm_learns:
+            module.requires_grad_(False)
     network.heads.requires_grad_(True)
 
 
-def set_training_mode(network: Network, *, batchnorm_learns: bool) -> None:
+def set_training_mode(network: Network) -> None:
     """Training mode, but with frozen batch-norms in evaluation mode.
 
     A frozen batch-norm that went on averaging the new photos would change the frozen features,
@@ -40,8 +48,7 @@ def set_training_mode(network: Network, *, batchnorm_learns: bool) -> None:
     network.train()
     for module in network.backbone.modules():
         if isinstance(module, _NORMS):
-            learns = any(parameter.requires_grad for parameter in module.parameters())
-            module.train(learns and batchnorm_learns)
+            module.train(any(parameter.requires_grad for parameter in module.parameters()))
 
 
 def _learning_names(backbone: nn.Module, stage: Stage) -> list[str]:
