@@ -6,12 +6,12 @@ import csv
 from pathlib import Path
 
 import pytest
+from studies.runner import LOOKS, look_at_test
+from tests.train.photosets import write_photoset
 
 from beltsight.errors import SplitError
 from beltsight.model import Model
 from beltsight.train.run import Run
-from studies.runner import LOOKS, look_at_test
-from tests.train.photosets import write_photoset
 
 
 def rows(path: Path) -> list[dict[str, str]]:
