@@ -8,7 +8,6 @@ thumbnail then throw out items that merely lie alike on a plain background.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -18,7 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from beltsight.errors import DecodeError
+from beltsight.card import content_hash
+from beltsight.image import read_photo_bytes
 from beltsight.records import Photo
 
 # Set by looking at every candidate pair of TrashNet as images: at 46 of 256 bits and less all pairs
@@ -101,18 +101,12 @@ def fingerprint(photo: Photo) -> Fingerprint:
 
 
 def hash_file(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's content, hexadecimal.
+    """SHA-256 of a photo's file, hexadecimal.
 
     Raises:
-        DecodeError: the file cannot be read, or is none.
+        ImageError: as for :func:`beltsight.image.read_photo_bytes`.
     """
-    try:
-        if not os.path.isfile(path):  # a FIFO would block for ever
-            raise DecodeError(f"{os.fspath(path)}: does not exist or is not a regular file")
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DecodeError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from error
+    return content_hash(read_photo_bytes(path))
 
 
 def find_exact(digests: Sequence[Hashable | None]) -> tuple[tuple[int, ...], ...]:

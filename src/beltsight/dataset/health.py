@@ -26,7 +26,7 @@ from beltsight.dataset.scan import (
     wrong_suffix,
 )
 from beltsight.dataset.suspects import embed_photos, find_suspects
-from beltsight.records import SPLITS, Sample, TaskSpec
+from beltsight.records import SPLITS, Floats, Sample, TaskSpec
 
 if TYPE_CHECKING:
     from beltsight.model import Model
@@ -208,9 +208,9 @@ def check_health(
     if model is not None:
         whole = join(len(samples), [*same_group(samples), *linked(groups, pairs)])
         usable = [place for place, scan in enumerate(scans) if scan.error is None]
-        suspects = _suspects(
-            dataset, refs, usable, whole, model, folds=folds, seed=seed, progress=progress
-        )
+        paths = [samples[place].path for place in usable]
+        embeddings = embed_photos(model, paths, workers=workers, progress=progress)
+        suspects = _suspects(dataset, refs, usable, whole, embeddings, folds=folds, seed=seed)
     return HealthReport(
         root=str(dataset.root),
         n_photos=len(samples),
@@ -306,14 +306,11 @@ def _suspects(
     refs: Sequence[PhotoRef],
     usable: Sequence[int],
     whole: Sequence[int],
-    model: Model,
+    embeddings: Floats,
     *,
     folds: int,
     seed: int,
-    progress: Progress | None,
 ) -> tuple[SuspectPhoto, ...]:
-    paths = [dataset.samples[place].path for place in usable]
-    embeddings = embed_photos(model, paths, progress=progress)
     found: list[tuple[float, SuspectPhoto]] = []
     for task in dataset.tasks:
         rows = [row for row, place in enumerate(usable) if task.name in refs[place].labels]
