@@ -20,7 +20,7 @@ from beltsight.card import TaskCard, content_hash
 from beltsight.config import ASSETS
 from beltsight.dataset import load_dataset
 from beltsight.errors import DatasetError, ModelFileError, SplitError
-from beltsight.evaluate import Evaluation, evaluate, find_leak
+from beltsight.evaluate import Evaluation, evaluate, find_leak, with_twins
 from beltsight.model import Model
 from beltsight.records import Sample
 
@@ -302,3 +302,29 @@ def test_a_pipe_among_the_photos_blocks_nothing(tmp_path: Path, data: Path) -> N
     write_index(data, rows, ("path", "material", "split"))
     evaluation = evaluate(knowing(tmp_path, data, ["00.png"]), data)
     assert evaluation.unreadable[0][0] == "pipe.png"
+
+
+def test_accuracy_without_twins_by_hand(model: Model, data: Path) -> None:
+    evaluation = evaluate(model, data)
+    assert evaluation.to_record()["twins"] is None
+    result = evaluation.tasks["material"]
+    wrong = [mistake.path for mistake in result.mistakes]
+    right = [path for path in result.paths if path not in wrong]
+    # A twin that was not measured on does not count.
+    twins = dict.fromkeys([*right[:5], wrong[0], "unreadable.png"], "00.png")
+    record = validate(with_twins(evaluation, twins))["twins"]
+    assert isinstance(record, dict)
+    assert record["n"] == 6
+    assert record["paths"] == [*right[:5], wrong[0]]
+    without = record["accuracy_without"]["material"]
+    assert without["n"] == 24
+    assert without["accuracy"] == (len(right) - 5) / 24
+    assert without["interval"][0] < without["accuracy"] < without["interval"][1]
+
+
+def test_all_photos_are_twins(model: Model, data: Path) -> None:
+    evaluation = evaluate(model, data)
+    twins = dict.fromkeys(evaluation.tasks["material"].paths, "00.png")
+    record = validate(with_twins(evaluation, twins))["twins"]
+    assert isinstance(record, dict)
+    assert record["accuracy_without"]["material"] == {"accuracy": None, "interval": None, "n": 0}

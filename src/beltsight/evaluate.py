@@ -5,10 +5,9 @@ Photos are streamed: what stays in memory is one row of logits, a label and a pa
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,20 @@ from numpy.typing import NDArray
 from beltsight.calibrate import softmax
 from beltsight.card import Card, is_marked, unpack_marks
 from beltsight.config import nearest
+from beltsight.dataset.duplicates import hash_file
 from beltsight.dataset.index import Dataset, load_dataset
 from beltsight.errors import DatasetError, ImageError, SplitError
-from beltsight.metrics import task_metrics
+from beltsight.metrics import task_metrics, wilson_interval
 from beltsight.model import Model
 from beltsight.records import Floats, Sample, TaskSpec
-
-__all__ = ["Evaluation", "Leak", "Mistake", "TaskResult", "evaluate", "task_metrics"]
 
 LEAK_LIMIT = 0.05
 """A split with a larger share of photos that the model knows is not a test split."""
 
-Progress = Callable[[Sequence[Sample]], Iterable[Sample]]
+SampleWatch = Callable[[Sequence[Sample]], Iterable[Sample]]
+"""Gives the samples on one by one, as ``tqdm.tqdm`` does."""
+
+_MAX_TWIN_PATHS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ class Leak:
         chosen_by: paths of its validation photos.
         checked: False where the model's card does not record its photos.
 
-    Photos are known by their bytes: a re-encoded copy is not found here but by
-    ``beltsight check``.
+    Photos are known by their bytes, by the marks in the model's card; a copy that was saved again
+    is none of these but a twin, see :func:`beltsight.dataset.twins.find_twins`.
     """
 
     learned: tuple[str, ...] = ()
@@ -124,6 +125,15 @@ class TaskResult:
         ]
         return tuple(sorted(found, key=lambda mistake: (-mistake.confidence, mistake.path)))
 
+    def accuracy_without(self, paths: Collection[str]) -> dict[str, Any]:
+        """Accuracy on all other photos: ``accuracy`` and ``interval``, null for none, and ``n``."""
+        kept = np.array([path not in paths for path in self.paths], bool)
+        n = int(kept.sum())
+        if not n:
+            return {"accuracy": None, "interval": None, "n": 0}
+        right = int((self.probabilities.argmax(axis=1) == self.labels)[kept].sum())
+        return {"accuracy": right / n, "interval": list(wilson_interval(right, n)), "n": n}
+
     def worst(self, count: int) -> tuple[Mistake, ...]:
         """The wrong answers whose truth was thought least probable."""
         order = sorted(self.mistakes, key=lambda mistake: (mistake.truth_probability, mistake.path))
@@ -145,6 +155,8 @@ class Evaluation:
         card: of the model.
         model_hash: SHA-256 of the model file, hexadecimal.
         engine: what computed the answers.
+        twins: photos measured on that another split holds, too, exactly or nearly, and where
+            it does; None where nobody looked. See :func:`with_twins`.
     """
 
     split: str
@@ -157,6 +169,7 @@ class Evaluation:
     card: Card
     model_hash: str
     engine: str
+    twins: Mapping[str, str] | None = None
 
     def to_record(self, mistakes: int = 12) -> dict[str, Any]:
         """``metrics.json`` (schema: ``assets/schemas/metrics.schema.json``).
@@ -182,6 +195,7 @@ class Evaluation:
                 "chosen_by": len(self.leak.chosen_by),
                 "paths": list(self.leak.paths),
             },
+            "twins": self._twins_record(),
             "unreadable": [{"path": path, "error": error} for path, error in self.unreadable],
             "unlabelled": self.unlabelled,
             "mistakes": {
@@ -194,6 +208,16 @@ class Evaluation:
             },
         }
 
+    def _twins_record(self) -> dict[str, Any] | None:
+        if self.twins is None:
+            return None
+        without = {name: r.accuracy_without(self.twins) for name, r in self.tasks.items()}
+        return {
+            "n": len(self.twins),
+            "paths": list(self.twins)[:_MAX_TWIN_PATHS],
+            "accuracy_without": without,
+        }
+
 
 def evaluate(
     model: Model | str | os.PathLike[str],
@@ -201,7 +225,7 @@ def evaluate(
     split: str = "test",
     *,
     batch_size: int = 16,
-    progress: Progress | None = None,
+    progress: SampleWatch | None = None,
 ) -> Evaluation:
     """Measure a model on labelled photos.
 
@@ -248,6 +272,19 @@ def evaluate(
     )
 
 
+def with_twins(evaluation: Evaluation, twins: Mapping[str, str] | None) -> Evaluation:
+    """The evaluation with what :func:`beltsight.dataset.twins.find_twins` has found.
+
+    Args:
+        evaluation: made of the same data set and split.
+        twins: photos of the split and their twins in others; those that were not measured on
+            are left out. None where nobody looked.
+    """
+    measured = {path for result in evaluation.tasks.values() for path in result.paths}
+    known = twins and {path: other for path, other in twins.items() if path in measured}
+    return replace(evaluation, twins=known)
+
+
 def find_leak(dataset: Dataset, samples: Sequence[Sample], card: Card) -> Leak:
     """Which photos the model was trained on or chosen by, by the marks in its card.
 
@@ -262,10 +299,13 @@ def find_leak(dataset: Dataset, samples: Sequence[Sample], card: Card) -> Leak:
         return Leak(checked=False)
     learned, chosen_by = [], []
     for sample in samples:
-        digest = _file_hash(sample.path)
-        if digest and is_marked(digest, learned_marks):
+        try:
+            digest = hash_file(sample.path)
+        except ImageError:
+            continue  # named among the unreadable photos when its turn comes
+        if is_marked(digest, learned_marks):
             learned.append(dataset.shown_path(sample))
-        elif digest and is_marked(digest, chosen_marks):
+        elif is_marked(digest, chosen_marks):
             chosen_by.append(dataset.shown_path(sample))
     return Leak(tuple(learned), tuple(chosen_by))
 
@@ -341,16 +381,6 @@ def _result(
         labels=np.array([task.classes.index(s.labels[task.name]) for s, _ in known], np.int64),
         logits=np.array(logits, np.float32).reshape(len(known), len(task.classes)),
     )
-
-
-def _file_hash(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None  # named among the unreadable photos when its turn comes
 
 
 def _mistake(mistake: Mistake) -> dict[str, Any]:

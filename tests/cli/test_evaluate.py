@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -12,6 +15,7 @@ from tests.tiny import CLASSES, paint, tiny_card, tiny_training, write_tiny
 
 from beltsight.card import content_hash
 from beltsight.config import ASSETS
+from beltsight.image import decode
 
 COLOURS = {"red": (220, 30, 40), "green": (30, 210, 50), "blue": (20, 40, 230)}
 
@@ -38,8 +42,11 @@ def data(tmp_path: Path) -> Path:
 def test_the_table_names_split_interval_and_n(model: Path, data: Path) -> None:
     result = beltsight("evaluate", model, data)
     assert result.status == 0
-    head = result.out.splitlines()[0]
-    assert head.startswith("material, test split: accuracy 91.7% (95 % interval 64.6% to 98.5%")
+    first, head = result.out.splitlines()[:2]
+    assert first == "No photo has a twin in another split."
+    assert head.startswith(
+        "material, test split: accuracy 91.7 % (95 % interval 64.6 % to 98.5 %, n = 12)"
+    )
     assert "n = 12" in head
     assert "blue (1)" in result.out
     assert "does not record its photos" in result.err
@@ -135,6 +142,56 @@ def test_a_column_of_another_name_is_taken_with_task(model: Path, data: Path) ->
     result = beltsight("evaluate", model, data, "--task", "colour")
     assert result.status == 1
     assert "labels colour" in result.err
+
+
+def test_twins_in_other_splits_are_reported_before_the_accuracy(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    # Byte for byte; and the wrongly labelled one saved again, 40 pixels to 80.
+    shutil.copyfile(data / "test" / "blue" / "1.png", data / "val" / "blue" / "9.png")
+    photo = decode(data / "test" / "red" / "0.png")
+    scaled = cv2.resize(photo, (80, 80), interpolation=cv2.INTER_CUBIC)
+    cv2.imwrite(str(data / "val" / "red" / "9.png"), scaled[:, :, ::-1])
+    result = beltsight("evaluate", model, data, "--out", tmp_path / "out")
+    lines = result.out.splitlines()
+    assert lines[0].startswith("2 of 12 photos have a twin in another split; without: material ")
+    assert "accuracy 100.0 %" in lines[0]
+    assert "n = 10" in lines[0]
+    assert lines[1].startswith("material, test split: accuracy 91.7 %")
+    assert "2 of these photos have a twin in another split" in result.err
+    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert record["twins"]["paths"] == ["test/blue/1.png", "test/red/0.png"]
+    assert record["twins"]["n"] == 2
+    without = record["twins"]["accuracy_without"]["material"]
+    assert (without["accuracy"], without["n"]) == (1, 10)
+    schema = json.loads((ASSETS / "schemas" / "metrics.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(record)
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert 0 < page.index("2 of these 12 photos have twins in another split") < page.index("91.7")
+    assert "val/red/9.png" in page
+    left_out = beltsight("evaluate", model, data, "--no-duplicates", "--json")
+    assert left_out.json["twins"] is None
+    assert "twin" not in left_out.err
+
+
+def test_doubts_come_before_the_figures(model: Path, data: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "beltsight", "evaluate", model, data],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True,
+    )  # fmt: skip
+    assert 0 <= run.stdout.index("does not record its photos") < run.stdout.index("accuracy")
+
+
+def test_a_taxonomy_names_the_classes_on_the_page(model: Path, data: Path, tmp_path: Path) -> None:
+    taxonomy = tmp_path / "mine.toml"
+    taxonomy.write_text(
+        "[tasks.material]\nopen = true\n"
+        '[tasks.material.classes]\nred = { name = "Brick red", colour = "#aa3311" }\n'
+    )
+    out = tmp_path / "out"
+    assert beltsight("evaluate", model, data, "--taxonomy", taxonomy, "--out", out).status == 0
+    assert "Brick red" in (out / "index.html").read_text()
+    assert beltsight("evaluate", model, data, "--taxonomy", tmp_path / "no.toml").status == 2
 
 
 @pytest.mark.parametrize("split", ["dev", "", "TESTS"])

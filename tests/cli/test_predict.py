@@ -51,6 +51,15 @@ def test_json_lines_follow_the_schema(model: Path, photos: Path) -> None:
     assert {(line["route"], line["reason"], line["abstain"]) for line in good} == {(None,) * 3}
 
 
+def test_a_taxonomy_adds_its_tasks_to_each_line(model: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[tasks.colour]\nopen = true\n")
+    result = beltsight("predict", model, photos, "--json", "--taxonomy", tmp_path / "mine.toml")
+    schema = json.loads((ASSETS / "schemas" / "prediction.schema.json").read_text())
+    for line in result.lines:
+        jsonschema.Draft202012Validator(schema).validate(line)
+        assert list(line["tasks"]) == ["material", "contamination", "colour"]
+
+
 def test_a_bad_photo_costs_the_exit_status_and_not_the_others(model: Path, photos: Path) -> None:
     assert beltsight("predict", model, photos).status == 0
     (photos / "empty.png").touch()

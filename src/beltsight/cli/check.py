@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from beltsight.cli.dataset_options import TaskOption, TaxonomyOption
 from beltsight.cli.model_argument import open_model
 
 if TYPE_CHECKING:
@@ -32,13 +33,8 @@ def command(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with the photos.")
     ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A label column of the CSV; may be given again."),
-    ] = None,
-    taxonomy: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Tasks and classes in TOML.")
-    ] = None,
+    task: TaskOption = None,
+    taxonomy: TaxonomyOption = None,
     seed: Annotated[int, typer.Option(help="Of the folds of --model.")] = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on any problem.")] = False,
 ) -> None:

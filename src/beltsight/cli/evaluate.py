@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from beltsight.cli.dataset_options import TaskOption, TaxonomyOption
 from beltsight.cli.model_argument import BatchOption, ModelArgument, ThreadsOption, open_model
 
 if TYPE_CHECKING:
@@ -43,38 +44,49 @@ def command(
     json: Annotated[
         bool, typer.Option("--json", help="Print metrics.json; see 'beltsight schema evaluate'.")
     ] = False,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="A label column of the CSV, or the task of class folders."
-        ),
-    ] = None,
+    no_duplicates: Annotated[
+        bool,
+        typer.Option("--no-duplicates", help="Do not look for twins in other splits."),
+    ] = False,
+    task: TaskOption = None,
+    taxonomy: TaxonomyOption = None,
     batch_size: BatchOption = 16,
     threads: ThreadsOption = 0,
 ) -> None:
     """Measure a model on labelled photos.
 
-    Every figure comes with its interval and the number of photos behind it. A split that holds
-    photos the model was trained on or chosen by is not called "test".
+    Every figure comes with its interval and the number of photos behind it. Before them stands
+    what speaks against them: photos are compared byte for byte with the marks of training and
+    validation photos in the model's card (more than 5 % of a split called "test": refused; fewer:
+    listed), and with the other splits of the data set for exact and near duplicates.
     """
     from beltsight.cli.console import note, print_json, progress
+    from beltsight.cli.stage_progress import stage_progress
     from beltsight.dataset import load_dataset
-    from beltsight.evaluate import evaluate
+    from beltsight.dataset.twins import find_twins
+    from beltsight.evaluate import evaluate, with_twins
     from beltsight.report.evaluation import write_evaluation
+    from beltsight.taxonomy import load_taxonomy
 
     def shown(samples: Sequence[Sample]) -> Iterable[Sample]:
         return progress(samples, "measuring", len(samples))
 
-    dataset = load_dataset(data, tasks=task or ())
+    known = load_taxonomy(taxonomy)
+    dataset = load_dataset(data, tasks=task or (), taxonomy=known)
     loaded = open_model(model, threads=threads)
     evaluation = evaluate(loaded, dataset, split.value, batch_size=batch_size, progress=shown)
-    page = write_evaluation(evaluation, loaded, out) if out is not None else None
+    if not no_duplicates:
+        with stage_progress() as stage:
+            evaluation = with_twins(evaluation, find_twins(dataset, split.value, progress=stage))
+    page = None
+    if out is not None:
+        page = write_evaluation(evaluation, loaded, out, taxonomy=known)
+    for doubt in doubts(evaluation):
+        note(f"beltsight: {doubt}")
     if json:
         print_json(evaluation.to_record())
     else:
         _print_summary(evaluation)
-    for doubt in doubts(evaluation):
-        note(f"beltsight: {doubt}")
     if page is not None:
         note(f"beltsight: the report is {page}")
 
@@ -94,6 +106,12 @@ def doubts(evaluation: Evaluation) -> list[str]:
             f"the model knows {known} of these photos ({len(leak.learned)} from training, "
             f"{len(leak.chosen_by)} from validation), e.g. {leak.paths[0]}"
         )
+    if evaluation.twins:
+        path, other = next(iter(evaluation.twins.items()))
+        said.append(
+            f"{len(evaluation.twins)} of these photos have a twin in another split, "
+            f"e.g. {path} and {other}; see 'beltsight check'"
+        )
     if evaluation.unreadable:
         path, _ = evaluation.unreadable[0]
         many = len(evaluation.unreadable)
@@ -104,23 +122,49 @@ def doubts(evaluation: Evaluation) -> list[str]:
 
 
 def _print_summary(evaluation: Evaluation) -> None:
-    from beltsight.cli.console import print_table
+    from beltsight.cli.console import print_line, print_table
     from beltsight.report.about import SPLIT_WORDS
+    from beltsight.report.render import percent
 
+    if evaluation.twins is not None:
+        print_line(_twins_line(evaluation, evaluation.twins))
     for name, result in evaluation.tasks.items():
         figures = result.metrics
-        low, high = figures["interval"]
         print_table(
-            f"{name}, {SPLIT_WORDS[evaluation.split]}: accuracy {figures['accuracy']:.1%} "
-            f"(95 % interval {low:.1%} to {high:.1%}, n = {figures['n']}), "
+            f"{name}, {SPLIT_WORDS[evaluation.split]}: {_accuracy(figures)}, "
             f"macro F1 {figures['macro_f1']:.3f}, "
-            f"calibration error {figures['calibration_error']:.1%}",
+            f"calibration error {percent(figures['calibration_error'])}",
             ("class", "recall", "95 %", "precision", "F1", "photos", "often taken for"),
             _class_rows(result),
         )
 
 
+def _twins_line(evaluation: Evaluation, twins: Mapping[str, str]) -> str:
+    if not twins:
+        return "No photo has a twin in another split."
+    without = {
+        name: _accuracy(result.accuracy_without(twins)) for name, result in evaluation.tasks.items()
+    }
+    figures = "; ".join(f"{name} {text}" for name, text in without.items())
+    return f"{len(twins)} of {evaluation.n} photos have a twin in another split; without: {figures}"
+
+
+def _accuracy(figures: Mapping[str, Any]) -> str:
+    """Of the keys ``accuracy``, ``interval`` and ``n``."""
+    from beltsight.report.render import percent
+
+    if figures["accuracy"] is None:
+        return "no photo left"
+    low, high = figures["interval"]
+    return (
+        f"accuracy {percent(figures['accuracy'])} "
+        f"(95 % interval {percent(low)} to {percent(high)}, n = {figures['n']})"
+    )
+
+
 def _class_rows(result: TaskResult) -> list[list[str]]:
+    from beltsight.report.render import percent
+
     figures, classes = result.metrics, result.task.classes
     rows = []
     for index, (name, values) in enumerate(figures["per_class"].items()):
@@ -130,16 +174,12 @@ def _class_rows(result: TaskResult) -> list[list[str]]:
         rows.append(
             [
                 name,
-                _percent(values["recall"]),
-                f"{low:.0%} to {high:.0%}" if values["support"] else "-",
-                _percent(values["precision"]),
-                "-" if values["f1"] is None else f"{values['f1']:.3f}",
+                percent(values["recall"]),
+                f"{percent(low, 0)} to {percent(high, 0)}" if values["support"] else percent(None),
+                percent(values["precision"]),
+                percent(None) if values["f1"] is None else f"{values['f1']:.3f}",
                 str(values["support"]),
                 f"{other} ({count})" if count else "",
             ]
         )
     return rows
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"

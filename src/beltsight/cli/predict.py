@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from beltsight.cli.dataset_options import TaxonomyOption
 from beltsight.cli.model_argument import BatchOption, ModelArgument, ThreadsOption, open_model
 
 if TYPE_CHECKING:
     from beltsight.model import Model
     from beltsight.records import Prediction
+    from beltsight.taxonomy import Taxonomy
 
     Writer = Callable[[Prediction], None]
 
@@ -39,6 +41,7 @@ def command(
             help="Write each photo with its heat map to DIR, named by the number of its line.",
         ),
     ] = None,
+    taxonomy: TaxonomyOption = None,
     batch_size: BatchOption = 16,
     threads: ThreadsOption = 0,
 ) -> None:
@@ -49,10 +52,12 @@ def command(
     """
     from beltsight.cli.console import note
     from beltsight.errors import DatasetError
+    from beltsight.taxonomy import load_taxonomy
 
+    known = load_taxonomy(taxonomy)
     loaded = open_model(model, threads=threads)
     predictions = _predictions(loaded, paths, batch_size, explain is not None)
-    write = _json_writer(loaded) if json else _line_writer(loaded)
+    write = _json_writer(known) if json else _line_writer(loaded)
     total = failed = 0
     for prediction in predictions:
         total += 1
@@ -85,12 +90,13 @@ def _predictions(
     return answers if sys.stdout.isatty() else progress(answers, "predicting")
 
 
-def _json_writer(model: Model) -> Writer:
+def _json_writer(taxonomy: Taxonomy) -> Writer:
+    """Every line has the packaged tasks and those of the taxonomy, whatever the model answers."""
     from beltsight.cli.console import print_json
     from beltsight.records import prediction_record
     from beltsight.taxonomy import load_taxonomy
 
-    tasks = tuple(load_taxonomy().tasks)
+    tasks = tuple(dict.fromkeys((*load_taxonomy().tasks, *taxonomy.tasks)))
     return lambda prediction: print_json(prediction_record(prediction, tasks))
 
 

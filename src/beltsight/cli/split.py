@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from beltsight.cli.dataset_options import TaskOption, TaxonomyOption
+
 if TYPE_CHECKING:
     from beltsight.dataset.split import SplitPlan
 
@@ -24,13 +26,8 @@ def command(
         bool, typer.Option("--no-near", help="Keep only groups and identical files together.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a CSV that is there.")] = False,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A label column of the CSV; may be given again."),
-    ] = None,
-    taxonomy: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Tasks and classes in TOML.")
-    ] = None,
+    task: TaskOption = None,
+    taxonomy: TaxonomyOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Split a data set by class, keeping copies together.

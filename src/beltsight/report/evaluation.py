@@ -36,7 +36,12 @@ class Tile:
 
 
 def write_evaluation(
-    evaluation: Evaluation, model: Model, folder: Path, *, mistakes: int = 24
+    evaluation: Evaluation,
+    model: Model,
+    folder: Path,
+    *,
+    mistakes: int = 24,
+    taxonomy: Taxonomy | None = None,
 ) -> Path:
     """Write ``metrics.json``, ``predictions.csv`` and ``index.html``.
 
@@ -46,6 +51,7 @@ def write_evaluation(
             ``metrics.csv`` of a run.
         folder: made where it is missing.
         mistakes: how many to show per task.
+        taxonomy: display names and colours; the packaged one by default.
 
     Returns:
         The page's path.
@@ -54,7 +60,8 @@ def write_evaluation(
         BeltsightError: the folder cannot be written.
     """
     beside = model.path.parent / "metrics.csv" if model.path else None
-    page = evaluation_page(evaluation, model, read_history(beside), mistakes=mistakes)
+    history = read_history(beside)
+    page = evaluation_page(evaluation, model, history, mistakes=mistakes, taxonomy=taxonomy)
     record = json.dumps(evaluation.to_record(), ensure_ascii=False, allow_nan=False, indent=1)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +83,7 @@ def evaluation_page(
     history: dict[str, list[float]] | None = None,
     *,
     mistakes: int = 24,
+    taxonomy: Taxonomy | None = None,
 ) -> str:
     """The self-contained page of an evaluation.
 
@@ -84,8 +92,9 @@ def evaluation_page(
         model: the same model, for heat maps.
         history: columns of the run's ``metrics.csv``.
         mistakes: how many to show per task.
+        taxonomy: display names and colours; the packaged one by default.
     """
-    taxonomy = load_taxonomy()
+    known = taxonomy or load_taxonomy()
     title = f"{evaluation.card.name} on the {SPLIT_WORDS[evaluation.split]}"
     if evaluation.split == "all":
         title = f"{evaluation.card.name} on {SPLIT_WORDS['all']}"
@@ -95,7 +104,11 @@ def evaluation_page(
         subtitle=f"{evaluation.n:,} photos of {evaluation.data}",
         evaluation=evaluation,
         split_words=SPLIT_WORDS[evaluation.split],
-        tasks=[_task_view(r, model, taxonomy, mistakes) for r in evaluation.tasks.values()],
+        tasks=[_task_view(r, model, known, mistakes) for r in evaluation.tasks.values()],
+        without_twins={
+            name: result.accuracy_without(evaluation.twins or ())
+            for name, result in evaluation.tasks.items()
+        },
         curves=_curves(history),
         facts=card_facts(evaluation.card),
     )
