@@ -13,7 +13,6 @@ from beltsight import load, load_dataset, model
 from beltsight.card import GoldenCard, TaskCard, content_hash
 from beltsight.config import ASSETS
 from beltsight.evaluate import find_leak
-from beltsight.model import DEFAULT_MODEL
 
 DEMO = ASSETS / "demo"
 MATERIALS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
@@ -94,8 +93,6 @@ def test_a_folder_that_cannot_be_made_is_a_problem(packaged: Path) -> None:
 
 
 def test_the_packaged_model_sorts_most_of_them_in_time(tmp_path: Path) -> None:
-    if not DEFAULT_MODEL.is_file():
-        pytest.skip(f"the packaged model is not in this tree: {DEFAULT_MODEL}")
     start = time.perf_counter()
     result = beltsight("demo", "--out", tmp_path / "demo", "--json")
     assert time.perf_counter() - start < 10
@@ -104,8 +101,6 @@ def test_the_packaged_model_sorts_most_of_them_in_time(tmp_path: Path) -> None:
 
 
 def test_the_packaged_model_does_not_know_the_photos() -> None:
-    if not DEFAULT_MODEL.is_file():
-        pytest.skip(f"the packaged model is not in this tree: {DEFAULT_MODEL}")
     dataset = load_dataset(DEMO)
     leak = find_leak(dataset, dataset.samples, load().card)
     assert leak.checked
