@@ -234,6 +234,27 @@ def test_an_archive_by_hand_needs_no_network_and_stays(tmp_path: Path) -> None:
         fetch(source(), tmp_path / "e", archive=tmp_path / "none.zip")
 
 
+def test_splits_of_ones_own_stay(server: Server, tmp_path: Path) -> None:
+    fetch(source(server.url), tmp_path)
+    published = (tmp_path / "splits.csv").read_bytes()
+    (tmp_path / "splits.csv").write_text("file,material,split\nglass/glass1.jpg,glass,test\n")
+    own = (tmp_path / "splits.csv").read_bytes()
+    assert fetch(source(server.url), tmp_path) is False
+    assert (tmp_path / "splits.csv").read_bytes() == own
+    (tmp_path / "splits.csv").unlink()
+    assert fetch(source(server.url), tmp_path) is False
+    assert (tmp_path / "splits.csv").read_bytes() == published
+
+
+def test_a_folder_that_cannot_be_written_is_a_fetch_error(server: Server, tmp_path: Path) -> None:
+    fetch(source(server.url), tmp_path)
+    (tmp_path / "splits.csv").unlink()
+    # In the way of the draft; a read-only folder would not stop the administrator.
+    (tmp_path / ".splits.csv.part").mkdir()
+    with pytest.raises(FetchError, match="cannot be written"):
+        fetch(source(server.url), tmp_path)
+
+
 def test_another_data_set_in_the_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "images/glass").mkdir(parents=True)
     (tmp_path / "images/glass/mine.jpg").write_bytes(b"mine")

@@ -86,7 +86,7 @@ def fetch(
     archive: Path | None = None,
     progress: Progress | None = None,
 ) -> bool:
-    """Make ``to/images/CLASS/*.jpg`` and ``to/splits.csv``.
+    """Make ``to/images/CLASS/*.jpg`` and ``to/splits.csv``; a ``splits.csv`` that is there stays.
 
     Args:
         source: what to fetch.
@@ -102,11 +102,11 @@ def fetch(
             must be. The message says what to do by hand.
     """
     images = to / "images"
-    if images.is_dir():
-        _check_content(source, images, f"{to} holds another data set; give another --to")
-        _write_csv(source, to)
-        return False
     try:
+        if images.is_dir():
+            _check_content(source, images, f"{to} holds another data set; give another --to")
+            _write_csv(source, to)
+            return False
         to.mkdir(parents=True, exist_ok=True)
         zipped = archive or _download_any(source, to, progress)
         draft = to / ".unpacking"
@@ -339,7 +339,10 @@ def _check_content(source: PublicDataset, images: Path, problem: str) -> None:
 
 
 def _write_csv(source: PublicDataset, to: Path) -> None:
-    """``splits.csv`` with the columns file, material and split."""
+    """``splits.csv`` with the columns file, material and split, where there is none."""
+    target = to / "splits.csv"
+    if target.exists():
+        return
     split_of = {
         f"{name}/{name}{number}.jpg": split
         for split, classes in source.splits.items()
@@ -352,7 +355,7 @@ def _write_csv(source: PublicDataset, to: Path) -> None:
     draft = to / ".splits.csv.part"
     # CSV's own line ends, as in the file that the project's figures were measured with.
     draft.write_bytes("".join(f"{line}\r\n" for line in lines).encode())
-    draft.replace(to / "splits.csv")
+    draft.replace(target)
 
 
 def _photos(images: Path) -> list[Path]:
