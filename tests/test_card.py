@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import math
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.tiny import paint, tiny_card
 
 from beltsight.card import (
@@ -19,7 +22,7 @@ from beltsight.card import (
     parse_card,
     unpack_marks,
 )
-from beltsight.errors import ImageError, ModelFileError
+from beltsight.errors import ImageError, ModelFileError, TooLargeError
 from beltsight.image import Preparation
 
 
@@ -71,6 +74,14 @@ def test_a_newer_schema_is_named_even_where_its_keys_are_unknown() -> None:
         (damaged(training__val_marks="QUJD"), "cut off"),
         (damaged(golden__logits={"material": [[1.0, 2.0, 3.0]]}), "golden logits"),
         (damaged(golden__logits={"other": [[1, 2, 3], [1, 2, 3]]}), "golden logits"),
+        (damaged(golden__logits={}), "of every task"),
+        (damaged(golden__logits={"material": [[1.0, 2.0, math.nan]] * 2}), "finite"),
+        (damaged(golden__photos_png=["eA=="] * 17), "at most 16"),
+        (damaged(golden__photos_png=["A" * 2_000_001]), "at most 2000000"),
+        (damaged(metrics={"test": {"n": [1, {"accuracy": math.nan}]}}), "NaN"),
+        (damaged(metrics={"test": -math.inf}), "NaN, Infinity"),
+        (damaged(metrics={"test": 10**400}), "beyond all bounds"),
+        (damaged(metrics=0).replace('"metrics": 0', '"metrics": {"x": 1e999}'), "Infinity"),
         (damaged(surprise=1), "surprise"),
     ],
 )
@@ -106,6 +117,22 @@ def test_golden_photos_are_exact_after_enlarging() -> None:
     blocks = batch[0].reshape(16, 4, 16, 3, 3)
     np.testing.assert_array_equal(blocks, blocks[:, :1, :, :1].repeat(4, 1).repeat(3, 3))
     assert abs(batch[0].reshape(-1, 3).mean(axis=0) - (10, 200, 60)).max() < 3
+
+
+def test_a_golden_photo_larger_than_any_model_needs_is_not_decoded() -> None:
+    huge = io.BytesIO()
+    Image.new("1", (6000, 6000)).save(huge, "PNG")
+    text = base64.b64encode(huge.getvalue()).decode()
+    with pytest.raises(TooLargeError, match="6,000 pixels; the limit is 512"):
+        golden_batch(GoldenCard(photos_png=(text,)), Preparation(64, 64))
+
+
+def test_a_golden_photo_is_a_png() -> None:
+    bmp = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(bmp, "BMP")
+    text = base64.b64encode(bmp.getvalue()).decode()
+    with pytest.raises(ImageError, match="not a PNG"):
+        golden_batch(GoldenCard(photos_png=(text,)), Preparation(64, 64))
 
 
 @pytest.mark.parametrize("text", ["?", base64.b64encode(b"no png").decode(), ""])

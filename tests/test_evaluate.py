@@ -16,7 +16,7 @@ from tests.tiny import CLASSES, expected_logits, paint, tiny_card, tiny_training
 
 import beltsight
 from beltsight.calibrate import softmax
-from beltsight.card import TaskCard, content_hash
+from beltsight.card import GoldenCard, TaskCard, content_hash
 from beltsight.config import ASSETS
 from beltsight.dataset import load_dataset
 from beltsight.errors import DatasetError, ModelFileError, SplitError
@@ -247,7 +247,8 @@ def two_tasks(tmp_path: Path) -> Model:
             name="contamination", classes=("clean", "partly", "heavily"), ordered=True, map=False
         ),
     )
-    return Model.load(write_tiny(tmp_path / "two.onnx", tiny_card(tasks=tasks), graph=graph))
+    card = tiny_card(tasks=tasks, golden=GoldenCard())
+    return Model.load(write_tiny(tmp_path / "two.onnx", card, graph=graph))
 
 
 def test_missing_labels_count_for_no_task(tmp_path: Path, data: Path) -> None:

@@ -338,3 +338,17 @@ def test_weights_outside_the_file_are_refused(tmp_path: Path) -> None:
     path.write_bytes(graph.SerializeToString())
     with pytest.raises(ModelFileError):
         Model.load(path)
+
+
+@pytest.mark.parametrize("where", ["input", "output"])
+def test_a_graph_for_one_photo_at_a_time_is_refused_when_it_is_opened(
+    tmp_path: Path, where: str
+) -> None:
+    graph = tiny_graph()
+    value = (graph.graph.input if where == "input" else graph.graph.output)[0]
+    first = value.type.tensor_type.shape.dim[0]
+    first.Clear()
+    first.dim_value = 1
+    path = write_tiny(tmp_path / "one.onnx", graph=graph)
+    with pytest.raises(ModelFileError, match=r"exactly 1 photos at a time|one row per photo"):
+        Model.load(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
@@ -19,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from beltsight.errors import DecodeError, ModelFileError
+from beltsight.errors import DecodeError, ModelFileError, TooLargeError
 from beltsight.image import Preparation, decode
 from beltsight.records import Photo, TaskSpec
 
@@ -27,6 +28,12 @@ CARD_KEY = "beltsight.card"
 SCHEMA_VERSION = 1
 # 6 bytes: among 100,000 photos, one chance in 2.8 billion that a stranger is taken for one.
 _MARK_BYTES = 6
+# Golden photos are computed whenever a file is opened; Beltsight's own have 32 pixels a side.
+_MAX_GOLDEN = 16
+_MAX_GOLDEN_SIDE = 512
+_MAX_GOLDEN_CHARS = 2_000_000
+# Beyond it a number is none, or cannot be written as JSON.
+_LARGEST = 1e308
 
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
@@ -42,7 +49,19 @@ def _check_marks(packed: str) -> str:
     return packed
 
 
+def _check_finite(value: Any) -> Any:
+    """Any JSON value, whose numbers must all be numbers."""
+    if isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_finite(inner)
+    elif isinstance(value, int | float) and not abs(value) <= _LARGEST:
+        raise ValueError("holds NaN, Infinity or a number beyond all bounds")
+    return value
+
+
 _Marks = Annotated[str, AfterValidator(_check_marks)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Golden = Annotated[str, Field(max_length=_MAX_GOLDEN_CHARS)]
 
 
 class _Part(BaseModel):
@@ -102,8 +121,8 @@ class GoldenCard(_Part):
     Each photo is a PNG that is enlarged by pixel repetition to the model's size: exact everywhere.
     """
 
-    photos_png: tuple[str, ...] = ()
-    logits: dict[str, list[list[float]]] = Field(default_factory=dict)
+    photos_png: tuple[_Golden, ...] = Field((), max_length=_MAX_GOLDEN)
+    logits: dict[str, list[list[_Finite]]] = Field(default_factory=dict)
     tolerance: float = Field(1e-2, gt=0, allow_inf_nan=False)
 
 
@@ -116,7 +135,7 @@ class Card(_Part):
     tasks: tuple[TaskCard, ...] = Field(min_length=1)
     preparation: PreparationCard
     training: TrainingCard
-    metrics: dict[str, Any] = Field(default_factory=dict)
+    metrics: Annotated[dict[str, Any], AfterValidator(_check_finite)] = Field(default_factory=dict)
     licence: str = ""
     notice: str = ""
     golden: GoldenCard = GoldenCard()
@@ -128,6 +147,8 @@ class Card(_Part):
         if len(classes) != len(self.tasks):
             raise ValueError("a task is named twice")
         n = len(self.golden.photos_png)
+        if n and self.golden.logits.keys() != classes.keys():
+            raise ValueError("golden logits must be of every task, and of no other")
         for name, rows in self.golden.logits.items():
             if len(rows) != n or any(len(row) != classes.get(name) for row in rows):
                 raise ValueError(f"golden logits of {name!r} do not fit its photos and classes")
@@ -223,11 +244,25 @@ def golden_batch(golden: GoldenCard, preparation: Preparation) -> NDArray[np.uin
     """
     photos = []
     for text in golden.photos_png:
-        try:
-            small = decode(base64.b64decode(text, validate=True))
-        except ValueError as error:
-            raise DecodeError("golden photo: not base64") from error
+        small = _golden_photo(text)
         rows = np.arange(preparation.height) * small.shape[0] // preparation.height
         columns = np.arange(preparation.width) * small.shape[1] // preparation.width
         photos.append(small[rows][:, columns])
     return np.ascontiguousarray(np.stack(photos))
+
+
+def _golden_photo(text: str) -> Photo:
+    from PIL import Image
+
+    try:
+        content = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise DecodeError("golden photo: not base64") from error
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            side = max(image.size)
+    except Exception as error:  # decoders raise anything on hostile bytes
+        raise DecodeError("golden photo: not a PNG") from error
+    if side > _MAX_GOLDEN_SIDE:
+        raise TooLargeError(f"golden photo: {side:,} pixels; the limit is {_MAX_GOLDEN_SIDE}")
+    return decode(content)

@@ -365,6 +365,11 @@ def _check_graph(engine: OnnxRuntimeEngine, card: Card, file: Path) -> None:
             f"{file}: the graph takes {kind} {list(shape)}, not uint8 photos "
             f"(N, {size[0]}, {size[1]}, 3) as its card says"
         )
+    if isinstance(shape[0], int):
+        raise ModelFileError(
+            f"{file}: the graph takes exactly {shape[0]} photos at a time; export it with a free "
+            "first dimension"
+        )
     wanted: dict[str, tuple[int | None, ...]] = {"embedding": (None,)}
     for task in card.tasks:
         wanted[task.name] = (len(task.classes),)
@@ -376,10 +381,11 @@ def _check_graph(engine: OnnxRuntimeEngine, card: Card, file: Path) -> None:
             f"{file}: the card speaks of outputs that the graph lacks: {', '.join(missing)}"
         )
     for name, expected in wanted.items():
-        if not _fits(engine.shapes[name][1:], expected):
+        shape = engine.shapes[name]
+        if not _fits(shape[1:], expected) or isinstance(shape[0], int):
             raise ModelFileError(
-                f"{file}: output {name!r} has shape {list(engine.shapes[name])}, which does not "
-                "fit the classes in its card"
+                f"{file}: output {name!r} has shape {list(shape)}, which does not fit the classes "
+                "in its card, one row per photo"
             )
 
 
