@@ -21,8 +21,8 @@ from beltsight.dataset.suspects import (
     out_of_fold,
 )
 from beltsight.errors import DatasetError, MissingExtraError
-from beltsight.model import DEFAULT_MODEL, Model
-from beltsight.records import Floats
+from beltsight.model import Model
+from beltsight.records import Floats, TaskSpec
 
 NAMES = ("glass", "metal", "paper")
 
@@ -145,14 +145,39 @@ def flip(labels: list[str], classes: tuple[str, ...], seed: int) -> tuple[list[s
     ], rows
 
 
+def imagenet_features(paths: list[Path], weights: Path, size_px: int) -> Floats:
+    """What a backbone sees that has never seen a photo of TrashNet, nor one of its labels."""
+    torch = pytest.importorskip("torch")
+    from beltsight.image import Preparation, prepare
+    from beltsight.train.network import build_network
+    from beltsight.train.settings import TrainSettings
+
+    settings = TrainSettings(
+        backbone="mobilenetv2_100",
+        weights=str(weights),
+        backbone_args={"pad_type": "same"},
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        image_size=size_px,
+    )
+    network = build_network(settings, (TaskSpec("material", ("a", "b")),)).eval()
+    preparation = Preparation(size_px, size_px)
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(paths), 64):
+            photos = np.stack([prepare(path, preparation) for path in paths[start : start + 64]])
+            parts.append(network.features(torch.from_numpy(photos))[1].numpy())
+    return np.concatenate(parts)
+
+
 @pytest.mark.slow
-def test_half_of_trashnets_flipped_labels_are_among_twice_their_number(trashnet: Path) -> None:
-    if not DEFAULT_MODEL.is_file():
-        pytest.skip(f"the packaged model is not here: {DEFAULT_MODEL}")
+def test_half_of_trashnets_flipped_labels_are_among_twice_their_number(
+    trashnet: Path, weights_dir: Path
+) -> None:
     dataset = load_dataset(trashnet)
     paths = [sample.path for sample in dataset.samples]
     whole = join(len(paths), linked(*find_duplicates(list(scan_photos(paths)))))
-    embeddings = embed_photos(Model.load(threads=2), paths)
+    embeddings = imagenet_features(paths, weights_dir / "mobilenetv2_100.safetensors.xz", 128)
     truth: list[str] = [sample.labels["material"] for sample in dataset.samples]
     classes = dataset.task("material").classes
     for seed in (0, 1, 2):
@@ -160,6 +185,7 @@ def test_half_of_trashnets_flipped_labels_are_among_twice_their_number(trashnet:
         found = find_suspects(embeddings, labels, classes, groups=whole, seed=seed)
         hits = [s for s in found[: 2 * len(flipped)] if s.position in flipped]
         right = np.mean([s.suggestion == truth[s.position] for s in hits])
+        print(f"seed {seed}: {len(hits)} of {len(flipped)} found, {right:.0%} named right")
         assert len(hits) >= len(flipped) / 2, (seed, len(hits))
         assert right > 0.8
 
