@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import glob
 import itertools
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from beltsight.image import is_photo_path
 from beltsight.photos import find_photos
 
 
@@ -61,3 +64,63 @@ def test_the_walk_is_lazy(tree: Path) -> None:
     next(walk)
     (tree / "sub" / "a-later.jpg").touch()
     assert str(tree / "sub" / "a-later.jpg") in list(walk)
+
+
+def test_a_pattern_descends_into_the_folders_that_it_matches(tree: Path) -> None:
+    for name in ("in/day/cam1/1.jpg", "in/cam2/deep/2.jpg", "in/cam2/cam3/3.jpg", "in/x/4.jpg"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).touch()
+    assert list(find_photos(["in/**/cam*"])) == [
+        "in/cam2/cam3/3.jpg", "in/cam2/deep/2.jpg", "in/day/cam1/1.jpg"
+    ]  # fmt: skip
+    assert list(find_photos([f"{tree}/in/*/cam?"])) == [
+        f"{tree}/in/cam2/cam3/3.jpg", f"{tree}/in/day/cam1/1.jpg"
+    ]  # fmt: skip
+    assert list(find_photos(["in/**/x/../x/[0-9].jpg"])) == ["in/x/../x/4.jpg"]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "*.jpg", "*/*", "*/*/*", "**/*.jpg", "**/*", "s*/**/*.tif", "**/deep/*", "**/**/*.jpg",
+        "sub/[cz]*", "*.PNG", ".h*", "**/.git/*.jpg", "sub/.*/x.jpg", "**/s*/**/*.webp", "*/c.jpg",
+    ],
+)  # fmt: skip
+def test_patterns_match_what_glob_matches(tree: Path, pattern: str) -> None:
+    expected = {
+        path
+        for path in glob.iglob(pattern, recursive=True)
+        if is_photo_path(Path(path)) and Path(path).is_file()
+    }
+    # A folder that the pattern matches gives its photos, too.
+    folders = [path for path in glob.iglob(pattern, recursive=True) if Path(path).is_dir()]
+    found = list(find_photos([pattern]))
+    assert len(found) == len(set(found))
+    assert expected <= set(found)
+    below = {path for folder in folders for path in find_photos([folder])}
+    assert set(found) == expected | below
+
+
+def test_a_pattern_is_lazy(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        (tree / f"day{number:02}").mkdir()
+        (tree / f"day{number:02}" / "1.jpg").touch()
+    listed: list[str] = []
+    scandir = os.scandir
+
+    def watched(folder: str) -> Any:
+        listed.append(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", watched)
+    assert list(itertools.islice(find_photos(["day*/*.jpg"]), 2)) == ["day00/1.jpg", "day01/1.jpg"]
+    assert listed == [".", "day00", "day01"]
+
+
+def test_a_pattern_does_not_go_in_circles(tree: Path) -> None:
+    (tree / "sub" / "loop").symlink_to(tree)
+    (tree / "sub" / "self").symlink_to("self")
+    found = list(itertools.islice(find_photos(["**/*.jpg"]), 100))
+    assert found == ["b.jpg", "odd[1].jpg", "sub/c.jpg"]
+    # Named by itself, a link is followed.
+    assert list(find_photos(["sub/l*/b.jpg"])) == ["sub/loop/b.jpg"]

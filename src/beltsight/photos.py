@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from beltsight.image import is_photo_path
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str
+    is_folder: bool
+    is_link: bool
+
+    @property
+    def is_hidden(self) -> bool:
+        return self.name.startswith(".")
 
 
 def find_photos(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
@@ -20,8 +33,10 @@ def find_photos(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
             any depth.
 
     Returns:
-        An iterator of paths in the order of the arguments, and sorted within each. Hidden files
-        and folders are passed over, and so are links to folders, which could lead in circles.
+        An iterator of paths in the order of the arguments, and sorted within each folder. A
+        pattern gives each photo once. Hidden files and folders are passed over unless a pattern
+        names their dot, and so are links to folders, which could lead in circles, unless a pattern
+        names the link by itself.
         What is held in memory is the names of the folders that the walk stands in.
     """
     for path in paths:
@@ -35,27 +50,81 @@ def find_photos(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
 
 
 def _matches(pattern: str) -> Iterator[str]:
-    for match in sorted(glob.iglob(pattern, recursive=True)):
-        if is_photo_path(Path(match)) and not os.path.isdir(match):
-            yield match
-        elif "**" not in pattern and os.path.isdir(match):
-            # Below '**' every folder is a match by itself, and would give its photos twice.
-            yield from _walk(match)
+    parts = Path(pattern).parts
+    fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+    start = os.path.join(*parts[:fixed]) if fixed else ""
+    yield from _descend(start, parts[fixed:], _with_any_depth({0}, parts[fixed:]))
+
+
+def _descend(folder: str, parts: tuple[str, ...], places: frozenset[int]) -> Iterator[str]:
+    """The photos below a folder that has brought the pattern to these places of its parts.
+
+    All places go down together, so that each photo is met once, where ``**`` leads to it by many
+    ways, and each folder is listed when the walk comes to it.
+    """
+    entries = _entries(folder)
+    if any(parts[place] == os.pardir for place in places if place < len(parts)):
+        entries.append(_Entry(os.pardir, is_folder=True, is_link=False))
+    for entry in entries:
+        reached = _with_any_depth(_step(parts, places, entry), parts)
+        path = os.path.join(folder, entry.name)
+        if len(parts) not in reached:
+            if reached and entry.is_folder:
+                yield from _descend(path, parts, reached)
+        elif entry.is_folder:
+            yield from _walk(path)
+        elif is_photo_path(Path(entry.name)):
+            yield path
+
+
+def _step(parts: tuple[str, ...], places: frozenset[int], entry: _Entry) -> set[int]:
+    """The places that the pattern can be at behind this entry."""
+    reached = set()
+    for place in places:
+        part = parts[place] if place < len(parts) else ""
+        if part == "**":
+            # Not through links: they could lead in circles.
+            if not entry.is_hidden and not (entry.is_folder and entry.is_link):
+                reached.add(place)
+        elif glob.has_magic(part):
+            seen = part.startswith(".") or not entry.is_hidden
+            if seen and entry.name != os.pardir and fnmatch.fnmatch(entry.name, part):
+                reached.add(place + 1)
+        elif part and os.path.normcase(entry.name) == os.path.normcase(part):
+            reached.add(place + 1)
+    return reached
+
+
+def _with_any_depth(places: set[int], parts: tuple[str, ...]) -> frozenset[int]:
+    """The places, and those behind ``**``, which may stand for no folder at all."""
+    whole = set(places)
+    for place, part in enumerate(parts):
+        if place in whole and part == "**":
+            whole.add(place + 1)
+    return frozenset(whole)
 
 
 def _walk(folder: str) -> Iterator[str]:
-    try:
-        with os.scandir(folder) as entries:
-            here = sorted(
-                (entry.name, entry.is_dir(follow_symlinks=False))
-                for entry in entries
-                if not entry.name.startswith(".")
-            )
-    except OSError:
-        return  # no permission, or gone since: nothing to see here
-    for name, is_folder in here:
-        path = os.path.join(folder, name)
-        if is_folder:
+    for entry in _entries(folder):
+        path = os.path.join(folder, entry.name)
+        if entry.is_hidden or (entry.is_folder and entry.is_link):
+            continue
+        if entry.is_folder:
             yield from _walk(path)
-        elif is_photo_path(Path(name)):
+        elif is_photo_path(Path(entry.name)):
             yield path
+
+
+def _entries(folder: str) -> list[_Entry]:
+    """What a folder holds, by name; nothing where it cannot be read or has gone since."""
+    try:
+        with os.scandir(folder or os.curdir) as entries:
+            found = [_Entry(e.name, _is_folder(e), e.is_symlink()) for e in entries]
+    except OSError:
+        return []
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # A link may lead to itself: that is an error for the entry, and False for os.path.
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
