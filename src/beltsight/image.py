@@ -206,9 +206,10 @@ def read_photo_bytes(path: str | os.PathLike[str]) -> bytes:
     """
     name = os.fspath(path)
     with _translated(name), _stream(path, name) as stream:
-        content = stream.read(MAX_BYTES + 1)
-        _check_bytes(len(content), name)  # it may have grown since
-        return content
+        # As large as it is now: reading up to the limit would first set that much memory aside.
+        size = os.fstat(stream.fileno()).st_size
+        _check_bytes(size, name)
+        return stream.read(size)
 
 
 @contextmanager
