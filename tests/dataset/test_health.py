@@ -196,3 +196,22 @@ def test_organic_recyclable_has_its_flaws(data_dir: Path) -> None:
     assert all("begins behind 1" in finding.problem for finding in report.corrupt)
     assert [finding.problem for finding in report.wrong_suffix] == ["PNG (palette) named .jpg"] * 48
     assert not report.exact
+
+
+def test_as_many_threads_embed_as_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from beltsight.dataset import scan, suspects
+
+    asked: list[int] = []
+
+    def pool(workers: int) -> ThreadPoolExecutor:
+        asked.append(workers)
+        return ThreadPoolExecutor(workers)
+
+    for module in (scan, suspects):
+        monkeypatch.setattr(module, "ThreadPoolExecutor", pool)
+    class_folders(tmp_path / "data", {"blue": 6, "red": 6})
+    model = Model.load(write_tiny(tmp_path / "tiny.onnx"))
+    check_health(load_dataset(tmp_path / "data"), model=model, workers=3)
+    assert asked == [3, 3]
