@@ -156,7 +156,7 @@ class Evaluation:
         model_hash: SHA-256 of the model file, hexadecimal.
         engine: what computed the answers.
         twins: photos measured on that another split holds, too, exactly or nearly, and where
-            it does; None where nobody looked. See :func:`with_twins`.
+            it does; None where nobody looked. See ``with_twins``.
     """
 
     split: str
