@@ -45,7 +45,8 @@ def test_train_then_resume_then_export(config: Path, data: Path, tmp_path: Path)
     assert again.returncode == 1 and "holds a run already" in again.stderr
     resumed = beltsight("train", data, "--out", out, "--resume", "--name", "shapes")
     assert resumed.returncode == 0, resumed.stderr
-    assert "beltsight evaluate" in resumed.stdout
+    assert "of 18 validation photos right" in resumed.stdout
+    assert "--split test" not in resumed.stdout  # there is none
 
     exported = beltsight("export", out, data, "--out", tmp_path / "m.onnx", "--json")
     assert exported.returncode == 0, exported.stderr
