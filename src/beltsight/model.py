@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from beltsight.calibrate import softmax
 from beltsight.card import CARD_KEY, Card, content_hash, golden_batch, parse_card
 from beltsight.config import ASSETS
+from beltsight.engine import Engine, OnnxRuntimeEngine, run_in_batches
 from beltsight.errors import ConfigError, ImageError, ModelError, ModelFileError, ParityError
 from beltsight.image import Preparation, Source, prepare
 from beltsight.records import Answer, Floats, Photo, Prediction, TaskSpec
@@ -27,62 +28,6 @@ from beltsight.records import Answer, Floats, Photo, Prediction, TaskSpec
 DEFAULT_MODEL = ASSETS / "trashnet-mobilenetv2.onnx"
 _MAX_MODEL_BYTES = 2_000_000_000
 S = TypeVar("S", bound=Source)
-
-
-class Engine(Protocol):
-    """Whatever computes the graph."""
-
-    @property
-    def name(self) -> str:
-        """What computed an answer, e.g. ``onnxruntime-cpu``."""
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of all outputs."""
-
-    def run(self, photos: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, Floats]:
-        """Compute the named outputs for uint8 (N, H, W, 3); safe from several threads."""
-
-
-class OnnxRuntimeEngine:
-    """ONNX Runtime on the CPU.
-
-    Args:
-        model: the ONNX file's content.
-        threads: threads per call; 0 lets ONNX Runtime take one per core.
-
-    Raises:
-        ModelFileError: not an ONNX file that ONNX Runtime can load.
-    """
-
-    name = "onnxruntime-cpu"
-
-    def __init__(self, model: bytes, threads: int = 0) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 4
-        try:
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
-            raise ModelFileError(f"not a usable ONNX model: {str(error)[:300]}") from error
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self.inputs = tuple((i.name, i.type, tuple(i.shape)) for i in self._session.get_inputs())
-        self.shapes = {o.name: tuple(o.shape) for o in self._session.get_outputs()}
-        self.outputs = tuple(self.shapes)
-
-    def run(self, photos: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, Floats]:
-        """Compute the named outputs; see :class:`Engine`.
-
-        Raises:
-            ModelError: ONNX Runtime cannot compute the graph for these photos.
-        """
-        try:
-            values = self._session.run(list(outputs), {self.inputs[0][0]: photos})
-        except Exception as error:  # as above
-            raise ModelError(f"{self.name} cannot compute the model: {str(error)[:300]}") from error
-        return dict(zip(outputs, values, strict=True))
 
 
 class Model:
@@ -260,11 +205,7 @@ class Model:
         if not len(photos):  # an engine need not take an empty batch
             blank = np.zeros((1, self._preparation.height, self._preparation.width, 3), np.uint8)
             return {name: rows[:0] for name, rows in self.engine.run(blank, names).items()}
-        parts = [
-            self.engine.run(photos[start : start + batch_size], names)
-            for start in range(0, len(photos), batch_size)
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in names}
+        return run_in_batches(self.engine, photos, names, batch_size)
 
     def probabilities(self, task: str, logits: Floats) -> NDArray[np.float64]:
         """Calibrated probabilities (N, C) of one task's logits."""

@@ -1,10 +1,13 @@
-"""Run the program inside the test's process, as ``main`` runs it."""
+"""Run the program: inside the test's process, or as a process of its own."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +29,14 @@ class Result:
     @property
     def lines(self) -> list[Any]:
         return [json.loads(line) for line in self.out.splitlines()]
+
+
+def spawn(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+    """``beltsight ARGUMENTS`` in a new process, with further variables in its environment."""
+    return subprocess.run(
+        [sys.executable, "-m", "beltsight", *map(str, arguments)],
+        capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **env},
+    )  # fmt: skip
 
 
 def beltsight(*arguments: object) -> Result:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import typer
-from tests.cli.program import beltsight
+from tests.cli.program import beltsight, spawn
 from tests.tiny import write_tiny
 
 import beltsight as package
@@ -18,13 +17,6 @@ from beltsight.errors import BeltsightError, ConfigError, TaxonomyError
 COMMANDS = (
     "demo", "predict", "train", "evaluate", "export", "check", "split", "fetch", "card", "schema",
 )  # fmt: skip
-
-
-def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "beltsight", *arguments],
-        capture_output=True, text=True, env={**os.environ, **env}, check=False, timeout=60,
-    )  # fmt: skip
 
 
 def test_help_lists_every_command_by_a_whole_sentence() -> None:
@@ -95,20 +87,20 @@ def test_an_error_cannot_steer_the_terminal() -> None:
 
 def test_debug_shows_the_trace_wherever_it_stands() -> None:
     for arguments in (("--debug", "card", "no.onnx"), ("card", "no.onnx", "--debug")):
-        result = run(*arguments)
+        result = spawn(*arguments)
         assert result.returncode == 1
         assert "Traceback" in result.stderr
         assert "ModelFileError" in result.stderr
-    assert "Traceback" not in run("card", "no.onnx").stderr
+    assert "Traceback" not in spawn("card", "no.onnx").stderr
     # After -- it is a name.
-    assert "--debug: no such model file" in run("card", "--", "--debug").stderr
+    assert "--debug: no such model file" in spawn("card", "--", "--debug").stderr
 
 
 def test_no_color_and_no_terminal_give_no_escape_codes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = write_tiny(tmp_path / "m.onnx")
-    assert "\x1b" not in run("card", str(model)).stdout
+    assert "\x1b" not in spawn("card", str(model)).stdout
     monkeypatch.setenv("FORCE_COLOR", "1")
     print_table("title", ("a", "b"), [("1", "2")])
     assert "\x1b[" in capsys.readouterr().out
@@ -133,7 +125,7 @@ def test_a_table_takes_names_of_strangers_as_they_are(capsys: pytest.CaptureFixt
 
 def complete(words: str, **env: str) -> str:
     """What bash would offer for this line."""
-    return run(
+    return spawn(
         _BELTSIGHT_COMPLETE="complete_bash",
         COMP_WORDS=words,
         COMP_CWORD=str(len(words.split(" ")) - 1),
@@ -151,8 +143,8 @@ def test_completion_offers_commands_options_and_values() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_installs(shell: str, tmp_path: Path) -> None:
-    script = run("--show-completion", shell, HOME=str(tmp_path))
-    installed = run("--install-completion", shell, HOME=str(tmp_path))
+    script = spawn("--show-completion", shell, HOME=str(tmp_path))
+    installed = spawn("--install-completion", shell, HOME=str(tmp_path))
     assert installed.returncode == 0, installed.stderr
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any("_BELTSIGHT_COMPLETE" in path.read_text() for path in files), script.stdout

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.cli.program import spawn
 from tests.dataset.scenes import class_folders, jpeg, put, scene
 from tests.tiny import write_tiny
 
@@ -21,11 +20,7 @@ SCRIPT = "<script>alert(1)</script>"
 
 
 def beltsight(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "beltsight", *map(str, arguments)],
-        capture_output=True, text=True, check=False, timeout=120,
-        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200"},
-    )  # fmt: skip
+    return spawn(*arguments, NO_COLOR="1", COLUMNS="200")
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,18 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
+
+from tests.cli.program import spawn
 
 # No server answers there: as good as no network, and no test reaches out.
 OFFLINE = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
 
 
 def beltsight(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "beltsight", *map(str, arguments)],
-        capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **OFFLINE},
-    )  # fmt: skip
+    return spawn(*arguments, **OFFLINE)
 
 
 def test_offline_it_says_what_to_do(tmp_path: Path) -> None:

@@ -1,23 +1,18 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.cli.program import spawn
 from tests.dataset.scenes import class_folders, put
 
 from beltsight.dataset import load_dataset
 
 
 def beltsight(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "beltsight", *map(str, arguments)],
-        capture_output=True, text=True, check=False, timeout=120,
-        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "160"},
-    )  # fmt: skip
+    return spawn(*arguments, NO_COLOR="1", COLUMNS="160")
 
 
 @pytest.fixture

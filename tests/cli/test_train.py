@@ -1,20 +1,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.cli.program import spawn
 from tests.train.photosets import TINY, write_photoset
-
-
-def beltsight(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "beltsight", *map(str, arguments)],
-        capture_output=True, text=True, env={**os.environ, **env}, check=False, timeout=120,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +26,22 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_train_then_resume_then_export(config: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
     flags = ("train", data, "--out", out, "--config", config, "--name", "shapes")
-    run = beltsight(*flags, "--epochs", 2, "--json")
+    run = spawn(*flags, "--epochs", 2, "--json")
     assert run.returncode == 0, run.stderr
     result = json.loads(run.stdout)
     assert result["val"]["tasks"]["material"]["n"] == 18
     assert run.stderr.count("val accuracy") == 2
 
-    again = beltsight(*flags)
+    again = spawn(*flags)
     assert again.returncode == 1 and "holds a run already" in again.stderr
-    resumed = beltsight("train", data, "--out", out, "--resume", "--name", "shapes")
+    resumed = spawn("train", data, "--out", out, "--resume", "--name", "shapes")
     assert resumed.returncode == 0, resumed.stderr
     assert "of 18 validation photos right" in resumed.stdout
     assert "--split test" not in resumed.stdout  # there is none
 
-    exported = beltsight("export", out, data, "--out", tmp_path / "m.onnx", "--json")
+    exported = spawn("export", out, data, "--out", tmp_path / "m.onnx", "--json")
     assert exported.returncode == 0, exported.stderr
-    card = beltsight("card", tmp_path / "m.onnx", "--json")
+    card = spawn("card", tmp_path / "m.onnx", "--json")
     assert card.returncode == 0 and json.loads(card.stdout)["name"] == "x"
 
 
@@ -67,18 +58,18 @@ def test_train_then_resume_then_export(config: Path, data: Path, tmp_path: Path)
 def test_a_wrong_command_line_is_one_sentence(
     config: Path, data: Path, tmp_path: Path, arguments: tuple[str, ...], status: int, message: str
 ) -> None:
-    run = beltsight("train", data, "--out", tmp_path / "x", "--config", config, *arguments)
+    run = spawn("train", data, "--out", tmp_path / "x", "--config", config, *arguments)
     assert run.returncode == status and message in run.stderr
     assert "Traceback" not in run.stderr
 
 
 def test_debug_shows_the_trace(data: Path, tmp_path: Path) -> None:
-    run = beltsight("train", tmp_path / "none", "--out", tmp_path / "x", "--debug")
+    run = spawn("train", tmp_path / "none", "--out", tmp_path / "x", "--debug")
     assert run.returncode == 1 and "Traceback" in run.stderr and "no such folder" in run.stderr
 
 
 def test_a_missing_extra_is_one_sentence_with_the_command(data: Path, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('blocked')\n", encoding="utf-8")
-    run = beltsight("train", data, "--out", tmp_path / "x", PYTHONPATH=str(tmp_path))
+    run = spawn("train", data, "--out", tmp_path / "x", PYTHONPATH=str(tmp_path))
     assert run.returncode == 1
     assert "pip install 'beltsight[train]'" in run.stderr and "Traceback" not in run.stderr

@@ -7,7 +7,6 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from beltsight.card import CARD_KEY, Card
+from beltsight.engine import Engine, OnnxRuntimeEngine
 from beltsight.errors import ModelFileError, ParityError, TrainError
-from beltsight.model import Engine, OnnxRuntimeEngine
 from beltsight.records import Floats
 from beltsight.train.network import Network
 
@@ -174,17 +173,6 @@ def check_parity(network: Network, engine: Engine, photos: NDArray[np.uint8]) ->
             f"{engine.name} than from the network; the file is not written"
         )
     return parity
-
-
-def run_engine(
-    engine: Engine, photos: NDArray[np.uint8], names: Sequence[str], batch_size: int = 32
-) -> dict[str, Floats]:
-    """Outputs of an engine for many prepared photos."""
-    parts = [
-        engine.run(np.ascontiguousarray(photos[start : start + batch_size]), names)
-        for start in range(0, len(photos), batch_size)
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def _relative_gap(got: Floats, expected: Floats) -> float:

@@ -21,15 +21,14 @@ from beltsight.card import (
     golden_png,
     pack_marks,
 )
+from beltsight.engine import Engine, run_in_batches
 from beltsight.metrics import task_metrics
-from beltsight.model import Engine
 from beltsight.records import Floats, TaskSpec
 from beltsight.train.export import (
     PARITY_PHOTOS,
     check_parity,
     export_graph,
     make_engine,
-    run_engine,
     save_model,
 )
 from beltsight.train.network import Network
@@ -84,7 +83,7 @@ def package_model(
     if len(real) < PARITY_PHOTOS:
         real = np.concatenate([real, train.pixels()[: PARITY_PHOTOS - len(real)]])
     check_parity(network, engine, real)
-    logits = run_engine(engine, val.pixels(), [task.name for task in network.tasks])
+    logits = run_in_batches(engine, val.pixels(), [task.name for task in network.tasks])
     temperatures, metrics = _measure(network.tasks, logits, val)
     card = Card(
         name=about.name,
