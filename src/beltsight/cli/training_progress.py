@@ -72,6 +72,7 @@ class TrainingProgress:
             f"val loss {event.val_loss:.3f}  val accuracy {event.val_accuracy:.1%}  "
             f"{event.seconds:.0f} s{self._left(event.epoch)}",
             highlight=False,
+            soft_wrap=True,  # one line an epoch in a log, too
         )
 
     def _left(self, epoch: int) -> str:
