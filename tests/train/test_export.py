@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.train.tiny_settings import tiny
 
+import beltsight
 from beltsight.errors import ParityError
 from beltsight.model import Model
 from beltsight.records import TaskSpec
@@ -41,6 +42,8 @@ def test_the_file_stands_alone(finished_run: Run) -> None:
     model = onnx.load(finished_run.model, load_external_data=False)
     assert not [t for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
     onnx.checker.check_model(model, full_check=True)
+    source = str(Path(beltsight.__file__).parent).encode()
+    assert source not in finished_run.model.read_bytes()  # no path of the machine that trained it
 
 
 def test_the_graph_takes_uint8_photos_of_any_number(graph: onnx.ModelProto) -> None:

@@ -100,6 +100,9 @@ def save_model(graph: onnx.ModelProto, card: Card, path: Path) -> None:
     """
     model = onnx.ModelProto()
     model.CopyFrom(graph)
+    for node in model.graph.node:  # the exporter's stack traces name files of this machine
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
     model.doc_string = f"{card.name} {card.version}: a Beltsight model; its card is in the metadata"
     onnx.helper.set_model_props(model, {CARD_KEY: card.model_dump_json()})
     part = path.with_suffix(".part")
