@@ -110,14 +110,12 @@ class Fit:
         self._saved_optimizer: dict[str, Tensor] = {}
 
     def restore(self) -> None:
-        """Stand where the checkpoint does, if an epoch was completed.
+        """Stand where the checkpoint does.
 
         Raises:
-            ResumeError: the checkpoint is damaged or belongs to other settings or data.
+            ResumeError: the checkpoint is missing, damaged or belongs to other settings or data.
         """
         path = self._folder / "checkpoint.safetensors"
-        if not path.exists():
-            return
         tensors, state = load_checkpoint(path)
         if state["identity"] != self._state.identity:
             raise ResumeError(
@@ -152,6 +150,7 @@ class Fit:
             optimizer = make_optimizer(self._network, stage, self._settings)
             if self._state.stage_epoch:
                 unpack_optimizer(optimizer, self._saved_optimizer)
+                self._saved_optimizer = {}  # larger than the network: not kept for the run
             while self._state.stage_epoch < stage.epochs and not self._out_of_patience():
                 order.epoch = self._state.epoch
                 self._run_epoch(loader, optimizer, stage)
