@@ -45,21 +45,28 @@ def look_at_test(
     """
     evaluation = beltsight.evaluate(model, data, "test")
     figures = evaluation.to_record()["tasks"][task]
+    figure = f"{task} accuracy {figures['accuracy']:.4f}"
+    note_look(evaluation.model_hash, Path(data).resolve().name, figures["n"], figure, looks=looks)
+    return evaluation
+
+
+def note_look(digest: str, data: str, n: int, figure: str, *, looks: Path = LOOKS) -> None:
+    """Write one look at a test split into the ledger.
+
+    Args:
+        digest: SHA-256 of the model file, or of the settings where there is no file.
+        data: the data set's name.
+        n: photos looked at.
+        figure: what was seen.
+        looks: the ledger.
+    """
     is_new = not looks.exists()
     with looks.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         if is_new:
             writer.writerow(_COLUMNS)
-        writer.writerow(
-            [
-                datetime.datetime.now(datetime.UTC).date().isoformat(),
-                evaluation.model_hash,
-                Path(data).resolve().name,
-                figures["n"],
-                f"{task} accuracy {figures['accuracy']:.4f}",
-            ]
-        )
-    return evaluation
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        writer.writerow([today, digest, data, n, figure])
 
 
 def write_json(path: Path, value: Any) -> None:
