@@ -1,51 +1,358 @@
 """Augmentation of prepared photos: P1 equation (2), x~ = T(x) with T drawn at random.
 
 It starts from the output of :func:`beltsight.image.prepare`, so that training sees what
-deployment sees, and moves gently enough that the item stays in view.
+deployment sees, and is bounded so that the item stays in view. torchvision's v2 transforms are
+the frame; the pixel work is OpenCV's, since one worker feeds training beside it.
+
+The photo is taken out from between its letterbox bars, changed, and only then moved. A camera
+that is darker, blurred or noisy changes the photo and never the bars, which preparation adds
+afterwards: so here, too, bars and all that moves into view are exactly the fill. That the bars
+turn with the photo cannot be helped without cropping; at zero degrees they are deployment's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+from types import MappingProxyType
+from typing import Any, final
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import v2
+
+from beltsight.config import nearest
+from beltsight.errors import ConfigError, ImageError
+from beltsight.records import Photo
+from beltsight.scene import CutOut, inner_box
+from beltsight.train.changes import (
+    Fill,
+    affine_matrix,
+    blur,
+    colour_matrix,
+    dim,
+    item_of,
+    lay_over,
+    mean_luma,
+    move,
+    patch_hides,
+    recolour,
+    shadow_field,
+)
 
 Augmentation = Callable[[Tensor], Tensor]
+OtherPhoto = Callable[[], Tensor]
+
+_SMALLEST_BLUR_PX = 0.3
+_SMALLEST_PATCH = 0.02
+_LEAST = 0.3  # share of the most that shadow and noise take, if any: less is not seen
+_ITEM_SIDES = (0.3, 0.6)  # longer side of an item laid over, in shorter sides of the photo
+_SMALLEST_SIDE_PX = 32  # of a photo that takes an item
+_WARP_KNOTS = 5
+_TRIES = 10
 
 
-def make_augmentation(strength: str, fill: tuple[int, int, int]) -> Augmentation | None:
-    """The augmentation of that name.
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """How far each change may go; each amount is drawn evenly up to its bound.
 
     Args:
-        strength: ``none``, ``light`` (mirror, small turns and scales, light) or ``strong``
-            (any rotation, larger scales, colour, blur, small erased patches).
+        degrees: turn to either side.
+        shift: across and down, as a share of the picture's width and height.
+        scale: the factor lies within 1 - scale and 1 + scale.
+        shear: degrees to either side.
+        mirror_x: probability that left and right are exchanged.
+        mirror_y: probability that top and bottom are exchanged.
+        brightness: the factor lies within 1 - brightness and 1 + brightness; the next two, too.
+        contrast: about the mean grey.
+        saturation: about each pixel's grey.
+        hue: turn of the hue to either side, as a share of the circle.
+        warp_probability: probability of a gentle distortion that differs from place to place.
+        warp: largest displacement, as a share of the shorter side.
+        item_probability: probability that an item of another photo is laid over.
+        erase_probability: where no item is, probability of a patch of the fill.
+        erase: largest patch, as a share of the photo's area.
+        hidden: largest share of the photo's middle (half its width and height) that item or
+            patch may hide.
+        shade_probability: probability of a soft-edged shadow, a half-plane or an ellipse.
+        shade: largest share of the light that it takes.
+        blur_probability: probability of blur.
+        blur: its largest standard deviation, in pixels.
+        noise_probability: probability of noise.
+        noise: its largest standard deviation, in levels of 0 to 255.
+
+    Raises:
+        ConfigError: a number outside its range.
+    """
+
+    degrees: float = 0.0
+    shift: float = 0.0
+    scale: float = 0.0
+    shear: float = 0.0
+    mirror_x: float = 0.0
+    mirror_y: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    warp_probability: float = 0.0
+    warp: float = 0.0
+    item_probability: float = 0.0
+    erase_probability: float = 0.0
+    erase: float = 0.0
+    hidden: float = 0.25
+    shade_probability: float = 0.0
+    shade: float = 0.0
+    blur_probability: float = 0.0
+    blur: float = 0.0
+    noise_probability: float = 0.0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, top = getattr(self, field.name), _TOPS.get(field.name, 1.0)
+            if not 0 <= value <= top:  # false for NaN, too
+                raise ConfigError(f"{field.name} must lie in 0 to {top:g}, got {value}")
+
+
+_TOPS = {"degrees": 180.0, "shear": 60.0, "scale": 0.9, "blur": 20.0, "noise": 255.0, "warp": 0.1}
+
+STRENGTHS: Mapping[str, Strength] = MappingProxyType(
+    {
+        "light": Strength(
+            degrees=15, shift=0.05, scale=0.1, mirror_x=0.5,
+            brightness=0.15, contrast=0.15, saturation=0.15,
+        ),
+        "strong": Strength(
+            degrees=180, shift=0.08, scale=0.25, shear=10, mirror_x=0.5, mirror_y=0.5,
+            brightness=0.35, contrast=0.35, saturation=0.35, hue=0.03,
+            warp_probability=0.1, warp=0.02,
+            item_probability=0.15, erase_probability=0.25, erase=0.12, hidden=0.2,
+            shade_probability=0.2, shade=0.5, blur_probability=0.15, blur=1.5,
+            noise_probability=0.15, noise=10,
+        ),
+    }
+)  # fmt: skip
+
+# Beyond these an item of half the picture's side may leave the view, or cannot be made out.
+_LIMITS = Strength(
+    degrees=180, shift=0.12, scale=0.35, shear=15, mirror_x=0.5, mirror_y=0.5,
+    brightness=0.6, contrast=0.6, saturation=0.7, hue=0.08, warp_probability=0.5, warp=0.03,
+    item_probability=0.4, erase_probability=0.5, erase=0.2, hidden=0.25,
+    shade_probability=0.5, shade=0.7, blur_probability=0.5, blur=2.5,
+    noise_probability=0.5, noise=20,
+)  # fmt: skip
+
+
+def more(strength: Strength, factor: float = 1.5) -> Strength:
+    """A strength with all its amounts and probabilities raised, within what keeps items in view.
+
+    Args:
+        strength: what is raised; what is 0 stays 0, what is beyond the bounds stays.
+        factor: at least 1.
+
+    Raises:
+        ConfigError: a factor under 1.
+
+    Example:
+        >>> more(STRENGTHS["light"]).degrees, more(STRENGTHS["strong"]).degrees
+        (22.5, 180)
+    """
+    if not factor >= 1:
+        raise ConfigError(f"factor must be at least 1, got {factor}")
+    raised = {}
+    for field in fields(strength):
+        value, limit = getattr(strength, field.name), getattr(_LIMITS, field.name)
+        raised[field.name] = max(value, min(value * factor, limit))
+    return Strength(**raised)
+
+
+def make_augmentation(
+    strength: str | Strength, fill: tuple[int, int, int], other: OtherPhoto | None = None
+) -> Augmentation | None:
+    """The augmentation of that strength.
+
+    Args:
+        strength: ``none``, ``light`` (mirror, small turns and scales, light), ``strong`` (any
+            turn, larger scales, colour, shadows, blur, noise, partly hidden), or numbers.
         fill: RGB of what moves into view, the letterbox's own, 0 to 255.
+        other: gives another prepared photo, uint8 (3, H, W), whose item may be laid over; it
+            draws from PyTorch's global generator. Without it no item is laid over.
 
     Returns:
-        A function uint8 (3, H, W) -> uint8 (3, H, W) on PyTorch's global generator, or None.
+        A function uint8 (3, H, W) -> uint8 (3, H, W) that draws from PyTorch's global generator
+        alone, so that its seed decides the result; None for ``none``.
+
+    Raises:
+        ConfigError: no strength of that name.
     """
     if strength == "none":
         return None
-    strong = strength == "strong"
-    steps: list[torch.nn.Module] = [v2.RandomHorizontalFlip()]
-    if strong:
-        steps.append(v2.RandomVerticalFlip())
-    steps.append(
-        v2.RandomAffine(
-            degrees=180 if strong else 15,
-            translate=(0.08, 0.08) if strong else (0.05, 0.05),
-            scale=(0.75, 1.25) if strong else (0.9, 1.1),
-            shear=10 if strong else 0,
-            interpolation=InterpolationMode.BILINEAR,
-            fill=[float(value) for value in fill],
-        )
+    if isinstance(strength, str):
+        if strength not in STRENGTHS:
+            names = ("none", *STRENGTHS)
+            raise ConfigError(f"no augmentation {strength!r}; {nearest(strength, names)}")
+        strength = STRENGTHS[strength]
+    light = [  # in the order of the world: the lamp, the lens, the sensor
+        PixelStep(partial(_shade, most=strength.shade), strength.shade_probability),
+        PixelStep(partial(_recolour, strength=strength)),
+        PixelStep(partial(_blur, most_px=strength.blur), strength.blur_probability),
+        PixelStep(partial(_add_noise, most=strength.noise), strength.noise_probability),
+    ]
+    change = partial(
+        _between_bars, strength=strength, fill=fill, light=v2.Compose(light), other=other
     )
-    amount = 0.35 if strong else 0.15
-    steps.append(v2.ColorJitter(amount, amount, amount, 0.03 if strong else 0.0))
-    if strong:
-        steps.append(v2.RandomApply([v2.GaussianBlur(5, (0.3, 1.5))], p=0.15))
-        steps.append(v2.RandomErasing(p=0.25, scale=(0.02, 0.12), value=list(fill)))
-    composed: Augmentation = v2.Compose(steps)
+    composed: Augmentation = v2.Compose(
+        [PixelStep(change), PixelStep(partial(_move, strength=strength, fill=fill))]
+    )
     return composed
+
+
+@final
+class PixelStep(v2.Transform):  # type: ignore[misc, unused-ignore]
+    """A change of pixels as a torchvision transform of uint8 (3, H, W) tensors.
+
+    Args:
+        change: uint8 (H, W, 3) -> uint8 (H, W, 3); leaves what it is given as it is.
+        probability: how often it happens.
+    """
+
+    def __init__(self, change: Callable[[Photo], Photo], probability: float = 1.0) -> None:
+        super().__init__()
+        self._change = change
+        self._probability = probability
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Whether it happens this time."""
+        return {"happens": _happens(self._probability)}
+
+    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
+        """The changed picture, in memory as (H, W, 3)."""
+        return _tensor(self._change(_pixels(inpt))) if params["happens"] else inpt
+
+
+def _between_bars(
+    photo: Photo, *, strength: Strength, fill: Fill, light: Augmentation, other: OtherPhoto | None
+) -> Photo:
+    """Item or patch, never both: together they might hide what is to be learnt."""
+    x0, y0, x1, y1 = inner_box(photo, fill)
+    inside = photo[y0:y1, x0:x1]
+    item_comes = other is not None and _happens(strength.item_probability)
+    if other is not None and item_comes:
+        inside = _lay_over(inside, item_of(_pixels(other()), fill), strength.hidden)
+    inside = _pixels(light(_tensor(inside)))
+    if not item_comes and _happens(strength.erase_probability):
+        inside = _erase(inside, strength.erase, strength.hidden, fill)
+    changed = photo.copy()
+    changed[y0:y1, x0:x1] = inside
+    return changed
+
+
+def _move(photo: Photo, *, strength: Strength, fill: Fill) -> Photo:
+    height, width = photo.shape[:2]
+    matrix = affine_matrix(
+        (height, width),
+        degrees=_around(strength.degrees),
+        shift_px=(_around(strength.shift * width), _around(strength.shift * height)),
+        scale=1 + _around(strength.scale),
+        shear=_around(strength.shear),
+        mirror_x=_happens(strength.mirror_x),
+        mirror_y=_happens(strength.mirror_y),
+    )
+    if not _happens(strength.warp_probability):
+        return move(photo, matrix, fill)
+    most_px = strength.warp * min(height, width)
+    knots = (torch.rand(2, _WARP_KNOTS, _WARP_KNOTS) * 2 - 1).numpy() * np.float32(most_px)
+    return move(photo, matrix, fill, knots)
+
+
+def _recolour(photo: Photo, *, strength: Strength) -> Photo:
+    matrix = colour_matrix(
+        mean_luma(photo),
+        brightness=1 + _around(strength.brightness),
+        contrast=1 + _around(strength.contrast),
+        saturation=1 + _around(strength.saturation),
+        hue=_around(strength.hue),
+    )
+    return recolour(photo, matrix)
+
+
+def _shade(photo: Photo, *, most: float) -> Photo:
+    ellipse = (_uniform(0.15, 0.5), _uniform(0.15, 0.5)) if _happens(0.5) else None
+    field = shadow_field(
+        (photo.shape[0], photo.shape[1]),
+        depth=_uniform(_LEAST * most, most),
+        angle=_uniform(0, 2 * math.pi),
+        centre=(_uniform(0.1, 0.9), _uniform(0.1, 0.9)),
+        softness=_uniform(0.02, 0.15),
+        radii=ellipse,
+    )
+    return dim(photo, field)
+
+
+def _blur(photo: Photo, *, most_px: float) -> Photo:
+    return blur(photo, _uniform(min(_SMALLEST_BLUR_PX, most_px), most_px))
+
+
+def _add_noise(photo: Photo, *, most: float) -> Photo:
+    noise = torch.randn(photo.shape).mul_(_uniform(_LEAST * most, most)).numpy()
+    return np.asarray(cv2.add(photo, noise, dtype=cv2.CV_8U), np.uint8)
+
+
+def _lay_over(photo: Photo, item: CutOut | None, hidden: float) -> Photo:
+    if item is None:
+        return photo
+    side = min(photo.shape[:2])
+    scale = _uniform(*_ITEM_SIDES) * side / max(item.size)
+    degrees, mirror = _uniform(0, 360), _happens(0.5)
+    angle, reach = _uniform(0, 2 * math.pi), _uniform(0.2, 0.5)
+    if side < _SMALLEST_SIDE_PX or scale * min(item.size) < 1:
+        return photo  # too small to be seen
+    placed = item.transformed(degrees=degrees, scale=scale, mirror=mirror)
+    return lay_over(photo, placed, angle=angle, reach=reach, hidden=hidden)
+
+
+def _erase(photo: Photo, most: float, hidden: float, fill: Fill) -> Photo:
+    """A patch of the fill, its sides at most about 1 : 3, as torchvision's RandomErasing."""
+    height, width = photo.shape[:2]
+    for _ in range(_TRIES):
+        area = _uniform(min(_SMALLEST_PATCH, most), most) * height * width
+        ratio = math.exp(_around(math.log(3.3)))
+        across, down = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if across >= width or down >= height:
+            continue
+        x0, y0 = int(_uniform(0, width - across)), int(_uniform(0, height - down))
+        box = (x0, y0, x0 + across, y0 + down)
+        if patch_hides(box, (height, width)) <= hidden:
+            erased = photo.copy()
+            erased[box[1] : box[3], box[0] : box[2]] = fill
+            return erased
+    return photo
+
+
+def _pixels(picture: Tensor) -> Photo:
+    if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] != 3:
+        raise ImageError(
+            f"augmentation takes uint8 (3, H, W), got {picture.dtype} {tuple(picture.shape)}"
+        )
+    return np.asarray(picture.permute(1, 2, 0).contiguous().numpy(), np.uint8)
+
+
+def _tensor(photo: Photo) -> Tensor:
+    return torch.from_numpy(photo).permute(2, 0, 1)
+
+
+def _uniform(low: float, high: float) -> float:
+    return low + (high - low) * torch.rand(()).item()
+
+
+def _around(most: float) -> float:
+    return _uniform(-most, most)
+
+
+def _happens(probability: float) -> bool:
+    return torch.rand(()).item() < probability
