@@ -26,6 +26,7 @@ def load_config(
     kind: type[Settings],
     path: Path | None = None,
     *,
+    base: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
     env_prefix: str | None = None,
     env: Mapping[str, str] | None = None,
@@ -35,6 +36,7 @@ def load_config(
     Args:
         kind: a pydantic model that forbids unknown keys.
         path: a TOML file, or None.
+        base: values in place of the defaults; everything else wins over them, key by key.
         overrides: dotted keys to values, e.g. ``{"backbone_args.pad_type": "same"}``; None
             values are passed over.
         env_prefix: read ``PREFIX_KEY`` and ``PREFIX_TABLE__KEY`` from ``env``.
@@ -43,7 +45,7 @@ def load_config(
     Raises:
         ConfigError: unreadable file, unknown key (the nearest is named), or a wrong value.
     """
-    values = _read_toml(path) if path else {}
+    values = {**(base or {}), **(_read_toml(path) if path else {})}
     origins: dict[str, str] = {}
     if env_prefix:
         for key, text in (os.environ if env is None else env).items():

@@ -8,27 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from tests.train.tiny_settings import tiny
 
 from beltsight import load_dataset, prepare
 from beltsight.errors import DatasetError, TrainError
 from beltsight.records import Sample
-from beltsight.train.photos import PreparedPhotos, fingerprint, make_loader, prepare_photos
-
-
-@pytest.fixture
-def prepared(photoset: Path, tmp_path: Path) -> PreparedPhotos:
-    dataset = load_dataset(photoset).select("train")
-    return prepare_photos(
-        dataset.samples, dataset.tasks, tiny().preparation, tmp_path / "train.pixels"
-    )
-
-
-def batches(photos: PreparedPhotos, epoch: int = 0, **values: object) -> list[torch.Tensor]:
-    loader, order = make_loader(photos, tiny(**values))
-    order.epoch = epoch
-    return [batch for batch, _ in loader]
+from beltsight.train.photos import (
+    PreparedPhotos,
+    fingerprint,
+    pixels_digest,
+    prepare_photos,
+)
 
 
 def test_training_sees_what_prepare_gives(photoset: Path, prepared: PreparedPhotos) -> None:
@@ -45,44 +35,6 @@ def test_labels_are_class_indices(photoset: Path, prepared: PreparedPhotos) -> N
     assert names == [sample.labels["material"] for sample in dataset.samples]
 
 
-def test_augmentation_depends_on_seed_epoch_and_photo_alone(prepared: PreparedPhotos) -> None:
-    first, again = batches(prepared), batches(prepared)
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    parallel = batches(prepared, workers=2)
-    assert all(torch.equal(a, b) for a, b in zip(first, parallel, strict=True))
-    assert not torch.equal(first[0], batches(prepared, epoch=1)[0])
-    assert not torch.equal(first[0], batches(prepared, seed=5)[0])
-
-
-def test_augmenting_leaves_the_global_generator_alone(prepared: PreparedPhotos) -> None:
-    torch.manual_seed(3)
-    expected = torch.rand(4)
-    loader, _ = make_loader(prepared, tiny())
-    torch.manual_seed(3)
-    _ = loader.dataset[(0, 1)]
-    assert torch.equal(torch.rand(4), expected)
-
-
-def test_an_epoch_draws_each_photo_at_most_once(prepared: PreparedPhotos) -> None:
-    _, order = make_loader(prepared, tiny())
-    keys = [key for batch in order for key in batch]
-    assert len(keys) == len(set(keys)) == 48  # 54 photos, batches of 16
-    assert len(order) == 3
-
-
-def test_balanced_sampling_draws_classes_equally_often(prepared: PreparedPhotos) -> None:
-    labels = prepared.labels.copy()
-    labels[:, 0] = (np.arange(54) >= 50).astype(np.int64)  # 50 to 4
-    skewed = replace(prepared, labels=labels)
-    counts = np.zeros(2)
-    for epoch in range(60):
-        _, order = make_loader(skewed, tiny(sampling="balanced"))
-        order.epoch = epoch
-        for batch in order:
-            counts += np.bincount([labels[index, 0] for _, index in batch], minlength=2)
-    assert 0.45 < counts[1] / counts.sum() < 0.55
-
-
 def test_fingerprint_changes_with_a_label_not_with_the_order(prepared: PreparedPhotos) -> None:
     base = fingerprint([prepared])
     samples, hashes = prepared.samples, prepared.hashes
@@ -92,6 +44,20 @@ def test_fingerprint_changes_with_a_label_not_with_the_order(prepared: PreparedP
         other = replace(samples[index], labels={"material": "other"})
         changed = (*samples[:index], other, *samples[index + 1 :])
         assert fingerprint([replace(prepared, samples=changed)]) != base
+
+
+def test_the_digest_of_pixels_sees_each_of_them(prepared: PreparedPhotos) -> None:
+    base = pixels_digest([prepared])
+    content = bytearray(prepared.file.read_bytes())
+    content[-1] ^= 1
+    prepared.file.write_bytes(content)
+    assert pixels_digest([prepared]) != base
+
+
+def test_photos_of_classes(prepared: PreparedPhotos) -> None:
+    found = prepared.of_classes({"metal", "no such"})
+    names = [sample.labels["material"] for sample in prepared.samples]
+    assert found.tolist() == [name == "metal" for name in names] and found.any()
 
 
 def test_a_photo_left_out_shifts_nothing(photoset: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from beltsight.errors import DatasetError, DivergedError, ResumeError, TrainErro
 from beltsight.model import Model
 from beltsight.train import loop
 from beltsight.train.folder import stored_settings
-from beltsight.train.loop import BatchDone, EpochDone
+from beltsight.train.loop import BatchDone, EpochDone, Event
 from beltsight.train.run import Run, choose_samples, export_run, run_training
 
 
@@ -81,7 +81,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(photoset: Path, tmp_path: Pa
     )
     whole = run_training(photoset, tmp_path / "whole", settings)
 
-    def stop(event: BatchDone | EpochDone) -> None:
+    def stop(event: Event) -> None:
         if isinstance(event, BatchDone) and (event.epoch, event.batch) == (3, 2):
             raise KeyboardInterrupt
 
@@ -115,9 +115,10 @@ def test_a_killed_process_loses_no_complete_epoch(photoset: Path, tmp_path: Path
     shortened = stored_settings(out)
     seen: list[int] = []
 
-    def stop(event: BatchDone | EpochDone) -> None:
-        seen.append(event.epoch)
-        raise KeyboardInterrupt
+    def stop(event: Event) -> None:
+        if isinstance(event, BatchDone):
+            seen.append(event.epoch)
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run_training(photoset, out, shortened, resume=True, watch=stop)
@@ -184,7 +185,7 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    def fill(event: BatchDone | EpochDone) -> None:
+    def fill(event: Event) -> None:
         if isinstance(event, EpochDone) and event.epoch == 1:
             monkeypatch.setattr(checkpoint, "save_file", full)
 
@@ -192,9 +193,12 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(
         run_training(photoset, tmp_path / "x", tiny(), watch=fill)
     monkeypatch.undo()
     seen: list[int] = []
-    run_training(
-        photoset, tmp_path / "x", tiny(), resume=True, watch=lambda event: seen.append(event.epoch)
-    )
+
+    def note(event: Event) -> None:
+        if isinstance(event, EpochDone):
+            seen.append(event.epoch)
+
+    run_training(photoset, tmp_path / "x", tiny(), resume=True, watch=note)
     assert seen[0] == 2
 
 
@@ -213,7 +217,7 @@ def test_the_best_epoch_is_exported_not_the_last(
     monkeypatch.setattr(loop.Fit, "_validate", lambda *_: (next(losses), next(accuracies)))
     averages = []
 
-    def keep(event: BatchDone | EpochDone) -> None:
+    def keep(event: Event) -> None:
         if isinstance(event, EpochDone):
             tensors = load_file(tmp_path / "x" / "checkpoint.safetensors")
             averages.append({k[8:]: v for k, v in tensors.items() if k.startswith("average/")})
@@ -309,7 +313,7 @@ def test_a_run_can_be_exported_again_under_another_name(
 def test_export_beside_a_live_run_leaves_its_photos_alone(photoset: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
 
-    def export(event: BatchDone | EpochDone) -> None:
+    def export(event: Event) -> None:
         if isinstance(event, EpochDone) and event.epoch == 2:
             export_run(out, photoset, out / "early.onnx")
             with pytest.raises(TrainError, match="another process trains"):
@@ -329,8 +333,8 @@ def test_a_resumed_run_needs_its_starting_weights_no_more(photoset: Path, tmp_pa
     save_file(dict(build_network(tiny(), data.tasks).backbone.state_dict()), weights)
     settings = tiny(weights=str(weights))
 
-    def stop(event: BatchDone | EpochDone) -> None:
-        if event.epoch == 2:
+    def stop(event: Event) -> None:
+        if isinstance(event, BatchDone) and event.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -18,6 +18,9 @@ def command(
     data: Annotated[Path, typer.Argument(help="Data set: folder or CSV.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     config: Annotated[Path | None, typer.Option(help="Settings in TOML.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="quick (minutes) or full (the best answer).")
+    ] = None,
     task: TaskOption = None,
     taxonomy: TaxonomyOption = None,
     backbone: Annotated[str | None, typer.Option(help="A timm model, e.g. resnet50.")] = None,
@@ -44,7 +47,8 @@ def command(
     """Train a model and export it with its card.
 
     What is trained and how are settings that --config may hold, under the same names; options win
-    over BELTSIGHT_TRAIN_* variables, and these over the file. Needs the 'train' extra.
+    over BELTSIGHT_TRAIN_* variables, these over the file, and the file over the recipe. Needs the
+    'train' extra.
     """
     from beltsight.config import parse_assignments
     from beltsight.dataset import load_dataset
@@ -68,7 +72,7 @@ def command(
     given = {key: value for key, value in named.items() if value is not None}
     overrides = {**parse_assignments(assignments or ()), **given}
     file = out / "settings.toml" if resume and config is None else config
-    settings = load_settings(file, overrides)
+    settings = load_settings(file, overrides, recipe)
     require_train_extra()
     dataset = load_dataset(data, tasks=settings.tasks, taxonomy=load_taxonomy(taxonomy))
     about = {"name": name, "licence": licence, "notice": notice}

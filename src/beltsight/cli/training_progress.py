@@ -9,7 +9,11 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from beltsight.train.loop import BatchDone, EpochDone
+from beltsight.train.activations import CachePlanned, CacheProgress
+from beltsight.train.loop import BatchDone, EpochDone, Event
+from beltsight.train.plan import RunPlanned
+
+_SECONDS_TO_ESTIMATE = 60
 
 
 class TrainingProgress:
@@ -30,9 +34,12 @@ class TrainingProgress:
         )
         self._prepare = self._bar.add_task("preparing photos", total=None)
         self._learn = self._bar.add_task("learning", total=None, visible=False)
+        self._cache = self._bar.add_task("frozen layers", total=None, visible=False)
         self._start = time.monotonic()
         self._epochs = 0
-        self._first_epoch: int | None = None
+        self._plan: RunPlanned | None = None
+        self._share_at_start: float | None = None
+        self._estimated = False
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -55,27 +62,64 @@ class TrainingProgress:
             self._bar.update(self._prepare, visible=False)
             self._start = time.monotonic()
 
-    def watch(self, event: BatchDone | EpochDone) -> None:
-        """A step or an epoch is done."""
-        if isinstance(event, BatchDone):
-            self._first_epoch = self._first_epoch or event.epoch
-            self._epochs = event.epochs
-            done = (event.epoch - 1) * event.batches + event.batch
-            total = event.epochs * event.batches
-            text = f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.3f}"
-            self._bar.update(
-                self._learn, completed=done, total=total, description=text, visible=True
-            )
-            return
-        self._console.print(
-            f"epoch {event.epoch:3d}/{self._epochs}  train loss {event.train_loss:.3f}  "
-            f"val loss {event.val_loss:.3f}  val accuracy {event.val_accuracy:.1%}  "
-            f"{event.seconds:.0f} s{self._left(event.epoch)}",
-            highlight=False,
-            soft_wrap=True,  # one line an epoch in a log, too
-        )
+    def watch(self, event: Event) -> None:
+        """Something is planned, or done."""
+        match event:
+            case RunPlanned():
+                self._plan, self._start = event, time.monotonic()
+            case CachePlanned():
+                self._print(
+                    f"computing the frozen layers once: {event.rows:,} views, "
+                    f"{event.size_bytes / 1e9:.1f} GB, about {_duration(event.seconds)} "
+                    f"({event.engine})"
+                )
+            case CacheProgress():
+                self._bar.update(
+                    self._cache,
+                    completed=event.done,
+                    total=event.rows,
+                    visible=event.done < event.rows,
+                )
+            case BatchDone():
+                self._step(event)
+            case EpochDone():
+                self._print(
+                    f"epoch {event.epoch:3d}/{self._epochs}  train loss {event.train_loss:.3f}  "
+                    f"val loss {event.val_loss:.3f}  val accuracy {event.val_accuracy:.1%}  "
+                    f"{_duration(event.seconds)}{self._left(event.epoch, 0.0)}"
+                )
 
-    def _left(self, epoch: int) -> str:
-        done = epoch - (self._first_epoch or 1) + 1
-        seconds = (time.monotonic() - self._start) / done * (self._epochs - epoch)
-        return f"  about {seconds / 60:.0f} min left" if seconds > 60 else ""
+    def _step(self, event: BatchDone) -> None:
+        self._epochs = event.epochs
+        part = event.batch / event.batches
+        assert self._plan is not None
+        if self._share_at_start is None:  # a run that goes on has done a part before
+            self._share_at_start = self._plan.share_done(event.epoch - 1, 0.0)
+        self._bar.update(
+            self._learn,
+            completed=self._plan.share_done(event.epoch - 1, part),
+            total=1.0,
+            description=f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.3f}",
+            visible=True,
+        )
+        if not self._estimated and time.monotonic() - self._start > _SECONDS_TO_ESTIMATE:
+            self._estimated = True
+            self._print(f"after the first minute:{self._left(event.epoch - 1, part)}")
+
+    def _left(self, epoch: int, part: float) -> str:
+        """The time left, from the time that the planned work done so far has taken."""
+        assert self._plan is not None
+        share = self._plan.share_done(epoch, part)
+        worked = share - (self._share_at_start or 0.0)
+        if worked <= 0 or share >= 1:
+            return ""
+        seconds = (time.monotonic() - self._start) * (1 - share) / worked
+        return f"  about {_duration(seconds)} left"
+
+    def _print(self, text: str) -> None:
+        # One line an event in a log, too.
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

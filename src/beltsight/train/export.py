@@ -7,6 +7,7 @@ import io
 import logging
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,15 +74,31 @@ def export_graph(network: Network, input_size: tuple[int, int]) -> onnx.ModelPro
         ModelFileError: PyTorch's exporter cannot express this backbone.
     """
     graph = ExportGraph(network.cpu().eval())
+    return to_onnx(graph, input_size, graph.names)
+
+
+def to_onnx(
+    module: nn.Module, input_size: tuple[int, int], outputs: Sequence[str]
+) -> onnx.ModelProto:
+    """A module of uint8 photos (N, H, W, 3) as an ONNX graph with a free batch size.
+
+    Args:
+        module: on the CPU, in evaluation mode.
+        input_size: (height, width) in pixels.
+        outputs: their names.
+
+    Raises:
+        ModelFileError: PyTorch's exporter cannot express it.
+    """
     example = (torch.zeros((2, *input_size, 3), dtype=torch.uint8),)
     try:
         with _quiet_exporter():
             program = torch.onnx.export(
-                graph,
+                module,
                 example,
                 dynamo=True,
                 input_names=["photos"],
-                output_names=list(graph.names),
+                output_names=list(outputs),
                 dynamic_shapes={"photos": {0: torch.export.Dim("batch")}},
                 external_data=False,
             )

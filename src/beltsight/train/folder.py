@@ -29,7 +29,7 @@ from beltsight.train.settings import TrainSettings
 SETTINGS_FILE = "settings.toml"
 DESCRIPTION_FILE = "run.json"
 # They change the speed, and sums only in their last digits: free to differ when a run goes on.
-FREE_SETTINGS = ("threads", "workers", "tensorboard")
+FREE_SETTINGS = ("threads", "workers", "tensorboard", "cache_folder")
 SCRATCH_PREFIX = "prepared-"
 _RESULTS = ("checkpoint.safetensors", "best.safetensors", "model.onnx")
 

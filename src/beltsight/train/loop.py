@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,26 @@ import torch
 from torch import Tensor
 
 from beltsight.errors import DivergedError, ResumeError
+from beltsight.train.activations import CachePlanned, CacheProgress
+from beltsight.train.balance import class_weights, confused_classes
 from beltsight.train.checkpoint import (
     load_checkpoint,
     pack_optimizer,
     save_checkpoint,
     unpack_optimizer,
 )
-from beltsight.train.loss import balanced_class_weights, masked_loss
+from beltsight.train.feed import Feed, Feeds
+from beltsight.train.loss import masked_loss
+from beltsight.train.mix import Mixed, mix_batch
 from beltsight.train.network import Network
 from beltsight.train.optimize import WeightAverage, make_optimizer, rate_factor, set_rates
-from beltsight.train.photos import UNLABELLED, PreparedPhotos, make_loader
+from beltsight.train.photos import UNLABELLED, PreparedPhotos
+from beltsight.train.plan import RunPlanned, plan_run
+from beltsight.train.precision import choose_precision
 from beltsight.train.settings import Stage, TrainSettings
 from beltsight.train.stages import choose_learning, set_training_mode
 
-_VALIDATION_BATCH = 64
+_SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +59,17 @@ class EpochDone:
     seconds: float
 
 
-Watcher = Callable[[BatchDone | EpochDone], None]
+Event = RunPlanned | BatchDone | EpochDone | CachePlanned | CacheProgress
+Watcher = Callable[[Event], None]
 
 
 @dataclass(slots=True)
 class _State:
-    """Where a run stands after its last complete epoch; stored in the checkpoint."""
+    """Where a run stands after a complete epoch; stored in the checkpoint.
+
+    ``confused`` are classes that the last validation told apart badly, ``augmented_more`` those
+    that this stage augments more.
+    """
 
     identity: str
     epoch: int = 0
@@ -67,6 +77,8 @@ class _State:
     stage_epoch: int = 0
     average_steps: int = 0
     best_epoch: int = 0
+    confused: list[str] = field(default_factory=list)
+    augmented_more: list[str] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -101,13 +113,16 @@ class Fit:
         self._network.to(memory_format=torch.channels_last)
         self._average = WeightAverage(network, settings.ema_decay) if settings.ema_decay else None
         self._train, self._val = train_photos, val_photos
+        self._precision = choose_precision(settings.precision, self._device)
+        self._feeds = Feeds(train_photos, val_photos, settings, folder, self._precision, watch)
         self._folder = folder
         self._watch = watch
         self._keep = keep
         self._state = _State(identity)
-        self._bfloat16 = computes_bfloat16(settings.precision, self._device)
         self._class_weights = self._make_class_weights()
         self._saved_optimizer: dict[str, Tensor] = {}
+        self._best: dict[str, Tensor] = {}
+        self._saved_at = -_SECONDS_BETWEEN_CHECKPOINTS
 
     def restore(self) -> None:
         """Stand where the checkpoint does.
@@ -141,33 +156,54 @@ class Fit:
             DivergedError: the loss is not finite.
             TrainError: a checkpoint cannot be written.
         """
-        loader, order = make_loader(self._train, self._settings)
+        sizes = len(self._train.samples), len(self._val)
+        self._watch(plan_run(self._network, self._settings, self._precision, *sizes))
         for index, stage in enumerate(self._settings.stages):
-            if index < self._state.stage:
-                continue
-            learns = self._settings.batchnorm == "learn"
-            choose_learning(self._network, stage, batchnorm_learns=learns)
-            optimizer = make_optimizer(self._network, stage, self._settings)
-            if self._state.stage_epoch:
-                unpack_optimizer(optimizer, self._saved_optimizer)
-                self._saved_optimizer = {}  # larger than the network: not kept for the run
-            while self._state.stage_epoch < stage.epochs and not self._out_of_patience():
-                order.epoch = self._state.epoch
-                self._run_epoch(loader, optimizer, stage)
-            self._state.stage, self._state.stage_epoch = index + 1, 0
+            if index >= self._state.stage:
+                self._run_stage(index, stage)
+                self._state.stage, self._state.stage_epoch = index + 1, 0
+        self._feeds.close()
         best, _ = load_checkpoint(self._folder / "best.safetensors")
         self._network.load_state_dict(best)
         return self._rows()
 
+    def _run_stage(self, index: int, stage: Stage) -> None:
+        state = self._state
+        if state.stage_epoch == 0:
+            state.augmented_more = self._augmented_more()
+            if self._average:
+                # A stage starts from the mean, so that what it freezes is what is validated.
+                self._network.load_state_dict(self._average.state)
+        if state.stage_epoch >= stage.epochs:
+            return
+        feed = self._feeds.open(self._network, index, frozenset(state.augmented_more))
+        self._choose_learning(stage)
+        optimizer = make_optimizer(self._network, stage, self._settings)
+        if state.stage_epoch:
+            unpack_optimizer(optimizer, self._saved_optimizer)
+            self._saved_optimizer = {}  # larger than the network: not kept for the run
+        while state.stage_epoch < stage.epochs and not self._out_of_patience():
+            feed.order.epoch = state.epoch
+            self._choose_learning(stage, state.stage_epoch)
+            self._run_epoch(feed, optimizer, stage)
+
+    def _choose_learning(self, stage: Stage, epoch: int | None = None) -> None:
+        learns = self._settings.batchnorm == "learn"
+        choose_learning(self._network, stage, epoch=epoch, batchnorm_learns=learns)
+
+    def _augmented_more(self) -> list[str]:
+        chosen = self._settings.augment_more
+        return self._state.confused if chosen == "confused" else list(chosen)
+
     def _rows(self) -> list[EpochDone]:
         return [EpochDone(**row) for row in self._state.history]
 
-    def _run_epoch(self, loader: Any, optimizer: torch.optim.Optimizer, stage: Stage) -> None:
+    def _run_epoch(self, feed: Feed, optimizer: torch.optim.Optimizer, stage: Stage) -> None:
         state, start = self._state, time.perf_counter()
         torch.manual_seed(self._settings.seed * 100_003 + state.epoch)
-        train_loss, rate = self._learn(loader, optimizer, stage)
+        train_loss, rate = self._learn(feed, optimizer, stage)
         network = self._validated()
-        val_loss, val_accuracy = self._validate(network)
+        val_loss, val_accuracy = self._validate(network, feed)
         state.epoch += 1
         state.stage_epoch += 1
         row = EpochDone(
@@ -177,27 +213,30 @@ class Fit:
         state.history.append(asdict(row))
         if self._is_best(row):
             state.best_epoch = state.epoch
-            save_checkpoint(self._folder / "best.safetensors", network.state_dict(), {})
-        self._save(optimizer)
+            self._best = {k: v.detach().clone() for k, v in network.state_dict().items()}
+        stage_ends = state.stage_epoch == stage.epochs or self._out_of_patience()
+        if stage_ends or time.monotonic() - self._saved_at >= _SECONDS_BETWEEN_CHECKPOINTS:
+            self._save(optimizer)
         self._keep(self._rows())
         self._watch(row)
 
     def _learn(
-        self, loader: Any, optimizer: torch.optim.Optimizer, stage: Stage
+        self, feed: Feed, optimizer: torch.optim.Optimizer, stage: Stage
     ) -> tuple[float, float]:
         """One pass over the training photos; the mean loss and the last rate of the heads."""
         settings, state = self._settings, self._state
         set_training_mode(self._network)
-        batches = len(loader)
+        batches = len(feed.order)
         warmup = round(min(settings.warmup_epochs, stage.epochs / 2) * batches)
         total, factor = 0.0, 0.0
-        for batch, (photos, labels) in enumerate(loader):
+        for batch, (inputs, labels) in enumerate(feed.batches()):
             step = state.stage_epoch * batches + batch
             factor = rate_factor(step, stage.epochs * batches, warmup, settings.schedule)
             set_rates(optimizer, factor)
-            with self._precision():
-                logits = self._network(photos.to(self._device))
-            loss = self._loss(logits, labels.to(self._device))
+            mixed = mix_batch(inputs.to(self._device), labels.to(self._device), settings.mix)
+            with self._precision.autocast():
+                logits = feed.logits(self._network, mixed.inputs)
+            loss = self._mixed_loss(logits, mixed)
             value = float(loss.detach())
             self._check_finite(value, batch)
             optimizer.zero_grad(set_to_none=True)
@@ -211,6 +250,12 @@ class Fit:
                 BatchDone(state.epoch + 1, settings.total_epochs, batch + 1, batches, value)
             )
         return total / batches, stage.learning_rate * factor
+
+    def _mixed_loss(self, logits: dict[str, Tensor], mixed: Mixed) -> Tensor:
+        loss = self._loss(logits, mixed.labels)
+        if mixed.share == 1.0:
+            return loss
+        return mixed.share * loss + (1 - mixed.share) * self._loss(logits, mixed.partner_labels)
 
     def _loss(self, logits: dict[str, Tensor], labels: Tensor) -> Tensor:
         return masked_loss(
@@ -241,15 +286,13 @@ class Fit:
         return network
 
     @torch.no_grad()
-    def _validate(self, network: Network) -> tuple[float, float]:
+    def _validate(self, network: Network, feed: Feed) -> tuple[float, float]:
         """Loss without smoothing or class weights, and accuracy, each the mean over tasks."""
         network.eval()
-        pixels = self._val.pixels()
         parts = []
-        for start in range(0, len(pixels), _VALIDATION_BATCH):
-            photos = torch.from_numpy(pixels[start : start + _VALIDATION_BATCH].copy())
-            with self._precision():
-                parts.append(network(photos.to(self._device)))
+        for inputs in feed.validation():
+            with self._precision.autocast():
+                parts.append(feed.logits(network, inputs.to(self._device)))
         labels = torch.from_numpy(self._val.labels).to(self._device)
         accuracies, losses = [], []
         for column, task in enumerate(network.tasks):
@@ -259,7 +302,18 @@ class Fit:
                 target = labels[known, column]
                 accuracies.append(float((scores.argmax(1) == target).double().mean()))
                 losses.append(float(torch.nn.functional.cross_entropy(scores, target)))
+        self._note_confused(parts)
         return sum(losses) / len(losses), sum(accuracies) / len(accuracies)
+
+    def _note_confused(self, parts: Sequence[dict[str, Tensor]]) -> None:
+        tasks = self._network.tasks
+        answers = [torch.cat([part[t.name] for part in parts]).argmax(1).cpu() for t in tasks]
+        confused = confused_classes(list(self._val.labels.T), [each.numpy() for each in answers])
+        self._state.confused = [
+            task.classes[index]
+            for task, each in zip(tasks, confused, strict=True)
+            for index in each
+        ]
 
     def _is_best(self, row: EpochDone) -> bool:
         before = self._state.history[:-1]
@@ -274,17 +328,17 @@ class Fit:
         return bool(patience) and min(since, state.stage_epoch) >= patience
 
     def _make_class_weights(self) -> list[Tensor | None] | None:
-        if self._settings.class_weights == "none":
+        if self._settings.balance != "weights":
             return None
         return [
-            balanced_class_weights(self._train.labels[:, i], len(task.classes)).to(self._device)
+            class_weights(self._train.labels[:, i], len(task.classes)).to(self._device)
             for i, task in enumerate(self._network.tasks)
         ]
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
-
     def _save(self, optimizer: torch.optim.Optimizer) -> None:
+        if self._best:
+            save_checkpoint(self._folder / "best.safetensors", self._best, {})
+            self._best = {}
         if self._average:
             self._state.average_steps = self._average.steps
         tensors = {f"network/{k}": v for k, v in self._network.state_dict().items()}
@@ -292,15 +346,7 @@ class Fit:
             tensors |= {f"average/{k}": v for k, v in self._average.state.items()}
         tensors |= pack_optimizer(optimizer)
         save_checkpoint(self._folder / "checkpoint.safetensors", tensors, asdict(self._state))
-
-
-def computes_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bfloat16: where asked, or where ``auto`` finds hardware for it."""
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+        self._saved_at = time.monotonic()
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

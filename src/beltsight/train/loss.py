@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from beltsight.train.photos import UNLABELLED
@@ -44,23 +42,3 @@ def masked_loss(
             label_smoothing=label_smoothing,
         )
     return total
-
-
-def balanced_class_weights(labels: NDArray[np.int64], classes: int) -> Tensor:
-    """n / (classes in use * n of the class): each class weighs the same in all.
-
-    Args:
-        labels: (N,) class indices; ``UNLABELLED`` is passed over.
-        classes: number of classes C.
-
-    Returns:
-        float32 (C,); 0 for a class without photos.
-
-    Example:
-        >>> balanced_class_weights(np.array([0, 0, 0, 1]), 2).tolist()
-        [0.6666666865348816, 2.0]
-    """
-    counts = np.bincount(labels[labels != UNLABELLED], minlength=classes)
-    used = counts > 0
-    weights = np.where(used, counts.sum() / (used.sum() * np.maximum(counts, 1)), 0.0)
-    return torch.tensor(weights, dtype=torch.float32)

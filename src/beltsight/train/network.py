@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -53,6 +54,7 @@ class Network(nn.Module):
         self.tasks = tuple(tasks)
         self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.input_size = input_size
         features, embedding = self._probe(input_size)
         self.has_maps = (
             features.ndim == 4
@@ -67,15 +69,26 @@ class Network(nn.Module):
 
     def forward(self, photos: Tensor) -> dict[str, Tensor]:
         """Logits (N, C) per task for uint8 (N, H, W, 3) RGB."""
-        _, embedding = self.features(photos)
+        return self.logits(self.features(photos)[1])
+
+    def logits(self, embedding: Tensor) -> dict[str, Tensor]:
+        """Logits (N, C) per task for embeddings (N, D)."""
         dropped = self.dropout(embedding)
         return {task.name: head(dropped) for task, head in self._named_heads()}
 
     def features(self, photos: Tensor) -> tuple[Tensor, Tensor]:
         """The last feature map and the embedding (N, D) for uint8 (N, H, W, 3) RGB."""
-        pixels = (photos.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        features = self.backbone.forward_features(pixels)  # type: ignore[operator]
-        return features, self.backbone.forward_head(features, pre_logits=True)  # type: ignore[operator]
+        features = self.backbone.forward_features(self.normalised(photos))  # type: ignore[operator]
+        return features, self.embedding(features)
+
+    def normalised(self, photos: Tensor) -> Tensor:
+        """What the backbone takes, float32 (N, 3, H, W), for uint8 (N, H, W, 3) RGB."""
+        return (photos.permute(0, 3, 1, 2).float() - self.mean) / self.std
+
+    def embedding(self, features: Tensor) -> Tensor:
+        """The embedding (N, D) of the last feature map."""
+        embedding: Tensor = self.backbone.forward_head(features, pre_logits=True)  # type: ignore[operator]
+        return embedding
 
     def class_maps(self, features: Tensor) -> dict[str, Tensor]:
         """Class maps (N, C, h, w): each head applied at each place; their mean is logit - bias."""
@@ -83,6 +96,23 @@ class Network(nn.Module):
             task.name: nn.functional.conv2d(features, head.weight[:, :, None, None])
             for task, head in self._named_heads()
         }
+
+    def digest(self, without: Sequence[str] = ()) -> str:
+        """SHA-256 of the backbone's weights and the normalisation.
+
+        Args:
+            without: modules of the backbone whose weights are left out.
+        """
+        left_out = tuple(f"{name}." for name in without)
+        digest = hashlib.sha256()
+        for name, tensor in [
+            *self.backbone.state_dict().items(), ("mean", self.mean), ("std", self.std),
+        ]:  # fmt: skip
+            if not name.startswith(left_out):
+                digest.update(name.encode())
+                same_zero = tensor.detach().cpu() + 0  # -0.0 is equal to 0.0, but for its bytes
+                digest.update(same_zero.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def head(self, task: str) -> nn.Linear:
         """The layer that answers a task: logits = weight @ embedding + bias."""

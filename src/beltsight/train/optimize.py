@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from beltsight.train.network import Network
 from beltsight.train.settings import Stage, TrainSettings
+from beltsight.train.stages import rate_factors
 
 
 def make_optimizer(
@@ -22,11 +23,16 @@ def make_optimizer(
     which PyTorch adds to the gradient for ``weight_decay = 2 lambda``. ``adam_l2`` is P1
     equation (7) with that penalty; ``adamw`` decays apart from the gradient.
     """
+    parts = {1.0: list(network.heads.parameters())}
+    backbone = dict(network.backbone.named_parameters())
+    factors = rate_factors(network.backbone, stage) if backbone else {}
+    for name, parameter in backbone.items():
+        parts.setdefault(factors[name], []).append(parameter)
+    decay = settings.weight_decay * (1.0 if settings.optimizer == "adamw" else 2.0)
     groups = []
-    for part, factor in ((network.heads, 1.0), (network.backbone, stage.backbone_factor)):
-        learning = [p for p in part.parameters() if p.requires_grad]
+    for factor, parameters in parts.items():
+        learning = [p for p in parameters if p.requires_grad]
         rate = stage.learning_rate * factor
-        decay = settings.weight_decay * (1.0 if settings.optimizer == "adamw" else 2.0)
         groups += [
             {"params": [p for p in learning if p.ndim > 1], "lr": rate, "weight_decay": decay},
             {"params": [p for p in learning if p.ndim <= 1], "lr": rate, "weight_decay": 0.0},
@@ -85,7 +91,10 @@ class WeightAverage:
         """Take in the weights after one step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
         for name, tensor in _tensors(network):
+            if name in frozen:
+                continue
             if tensor.is_floating_point():
                 self.state[name].lerp_(tensor, 1.0 - decay)
             else:

@@ -16,10 +16,12 @@ import timm
 import torch
 
 import beltsight
+from beltsight.config import nearest
 from beltsight.dataset import Dataset, load_dataset
 from beltsight.dataset.split import holdout
-from beltsight.errors import DatasetError, ResumeError
+from beltsight.errors import ConfigError, DatasetError, ResumeError
 from beltsight.records import Sample, TaskSpec
+from beltsight.train.balance import with_synthesis
 from beltsight.train.checkpoint import load_checkpoint
 from beltsight.train.folder import (
     DESCRIPTION_FILE,
@@ -84,13 +86,17 @@ def run_training(
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     with opened_folder(Path(out), settings, resume=resume) as folder:
         torch.manual_seed(settings.seed)
+        _check_classes(tasks, settings)
         goes_on = resume and (folder / "checkpoint.safetensors").exists()
         network = build_network(settings, tasks, pretrained=not goes_on)
         with _prepared(folder, samples, tasks, settings, preparing) as photos:
             digest = fingerprint(photos)
             identity = _identity(settings, digest, tasks)
+            learned = photos[0]
+            if settings.balance == "synthesis":
+                learned = with_synthesis(learned, settings.seed, settings.fill)
             with kept_history(folder, tensorboard=settings.tensorboard) as keep:
-                fit = Fit(network, *photos, settings, folder, identity, watch, keep)
+                fit = Fit(network, learned, photos[1], settings, folder, identity, watch, keep)
                 if goes_on:
                     fit.restore()
                 _describe(folder, dataset, network, photos, digest)
@@ -196,6 +202,18 @@ def choose_samples(
     return tasks, (train, val)
 
 
+def _check_classes(tasks: Sequence[TaskSpec], settings: TrainSettings) -> None:
+    """Refuse names in ``augment_more`` that no task has.
+
+    Raises:
+        ConfigError: such a name.
+    """
+    known = [label for task in tasks for label in task.classes]
+    for name in settings.augment_more if isinstance(settings.augment_more, tuple) else ():
+        if name not in known:
+            raise ConfigError(f"augment_more: no class {name!r}; {nearest(name, known)}")
+
+
 def _complete(about: About, folder: Path, dataset: Dataset, digest: str) -> About:
     # The data set's folder name tells data sets apart, and is no path of the user's machine.
     return replace(
@@ -245,8 +263,8 @@ def _describe(
         "data": str(dataset.root.resolve()),
         "fingerprint": data_digest,
         "tasks": [asdict(task) for task in network.tasks],
-        "n_train": len(photos[0]),
-        "n_val": len(photos[1]),
+        "n_train": len(photos[0].samples),
+        "n_val": len(photos[1].samples),
         "unreadable": [*photos[0].unreadable, *photos[1].unreadable],
         "versions": {
             "beltsight": beltsight.__version__,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from beltsight.config import load_config
+from beltsight.config import load_config, nearest
+from beltsight.errors import ConfigError
 from beltsight.image import Preparation
 
 ENV_PREFIX = "BELTSIGHT_TRAIN"
+_RECIPES = Path(__file__).parent / "recipes"
 
 
 class _Part(BaseModel):
@@ -22,17 +25,24 @@ class Stage(_Part):
     """One stage of training: which part learns, for how long, at what rate.
 
     Args:
-        learn: ``heads``; ``all``; a number n for the last n stages of the backbone and the heads;
-            or a list of module names of the backbone, e.g. ``["layer4"]``, with the heads.
+        learn: ``heads``; ``all``; ``gradual``: the heads alone at first, then one stage of the
+            backbone after the other from the last to the stem, all by half of the epochs; a number
+            n for the last n stages of the backbone and the heads; or a list of module names of
+            the backbone, e.g. ``["layer4"]``, with the heads.
         epochs: passes over the training split.
         learning_rate: peak rate of the heads.
         backbone_factor: the backbone's rate as a multiple of the heads'.
+        layer_decay: each stage of the backbone learns at this multiple of the next one's rate.
+        views: augmented views of each photo, used in turn; 0 draws a new one in every epoch.
+            Where the first layers are frozen, views are computed once and kept; see ``cache``.
     """
 
-    learn: Literal["heads", "all"] | int | tuple[str, ...] = "all"
+    learn: Literal["heads", "all", "gradual"] | int | tuple[str, ...] = "all"
     epochs: int = Field(ge=1, le=10_000)
     learning_rate: float = Field(gt=0, le=10)
     backbone_factor: float = Field(1.0, gt=0, le=100)
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    views: int = Field(0, ge=0, le=1000)
 
     @model_validator(mode="after")
     def _some_part_learns(self) -> Self:
@@ -67,11 +77,17 @@ class TrainSettings(_Part):
             lambda * sum ||W||^2 inside the loss, as P1 equation (5) has it.
         weight_decay: decoupled decay for ``adamw``; lambda of the penalty for the other two.
         label_smoothing: share of probability spread over all classes.
+        mix: a step learns from blends of two photos each; their shares are drawn from
+            Beta(mix, mix). 0 for plain photos.
         dropout: probability to *drop* a feature before the heads. P1 equation (6) names the
             probability to *keep*: its p is 1 - dropout.
-        class_weights: ``balanced`` weighs a class by n / (classes * its n) in the loss.
-        sampling: ``balanced`` draws each class of the first task equally often.
+        balance: how rare classes are helped. ``weights`` weighs a class by n / (classes * its n) in
+            the loss; ``copies`` draws each class of the first task equally often; ``synthesis``
+            does, too, and fills up rare classes with synthesised photos: their items cut out,
+            varied, and placed on backgrounds of other photos.
         augment: ``none``, ``light`` or ``strong``.
+        augment_more: classes whose photos are augmented more than the others'; or ``confused``:
+            after each stage, those that validation tells apart worse than the mean class.
         batchnorm: ``frozen`` keeps pretrained statistics and scales everywhere.
         schedule: ``cosine`` falls to zero within each stage; ``constant`` stays.
         warmup_epochs: linear rise at the start of each stage, in epochs, at most half the stage.
@@ -80,6 +96,10 @@ class TrainSettings(_Part):
         clip_norm: largest norm of a step's gradient; 0 for no limit.
         precision: ``auto`` takes bfloat16 where the hardware computes in it.
         patience: stop a stage after so many epochs without a better validation; 0 never stops.
+        cache: ``auto`` keeps the activations of the frozen first layers on disk in stages with
+            ``views``, so that an epoch costs only what learns; ``never`` computes them each time.
+        cache_folder: where they are kept for later runs, too; in the run's own folder, and only
+            as long as it needs them, where empty.
         val_fraction: share of train held out where the data set has no val split.
         skip_unreadable: leave out photos that cannot be decoded, and list them, instead of failing.
         tensorboard: write TensorBoard events, too.
@@ -102,10 +122,11 @@ class TrainSettings(_Part):
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.02, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
+    mix: float = Field(0.0, ge=0, le=10)
     dropout: float = Field(0.2, ge=0, lt=1)
-    class_weights: Literal["none", "balanced"] = "none"
-    sampling: Literal["uniform", "balanced"] = "uniform"
+    balance: Literal["none", "copies", "weights", "synthesis"] = "none"
     augment: Literal["none", "light", "strong"] = "strong"
+    augment_more: Literal["confused"] | tuple[str, ...] = ()
     batchnorm: Literal["learn", "frozen"] = "learn"
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: float = Field(0.5, ge=0)
@@ -113,6 +134,8 @@ class TrainSettings(_Part):
     clip_norm: float = Field(1.0, ge=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     patience: int = Field(0, ge=0)
+    cache: Literal["auto", "never"] = "auto"
+    cache_folder: str = ""
     val_fraction: float = Field(0.15, gt=0, lt=0.9)
     skip_unreadable: bool = False
     tensorboard: bool = False
@@ -155,13 +178,36 @@ class TrainSettings(_Part):
         return sum(stage.epochs for stage in self.stages)
 
 
-def load_settings(path: Path | None, overrides: Mapping[str, Any] | None = None) -> TrainSettings:
-    """Settings from a TOML file, ``BELTSIGHT_TRAIN_*`` variables and overrides, in rising order.
+def load_settings(
+    path: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    recipe: str | None = None,
+) -> TrainSettings:
+    """Settings from a recipe, a TOML file, ``BELTSIGHT_TRAIN_*`` variables and overrides, in
+    rising order.
+
+    Args:
+        path: TOML file.
+        overrides: single settings.
+        recipe: ``quick`` or ``full``: settings that were measured together.
 
     Raises:
-        ConfigError: unknown key, wrong value or unreadable file.
+        ConfigError: unknown recipe, unknown key, wrong value or unreadable file.
     """
-    return load_config(TrainSettings, path, overrides=overrides, env_prefix=ENV_PREFIX)
+    base = load_recipe(recipe) if recipe else {}
+    return load_config(TrainSettings, path, base=base, overrides=overrides, env_prefix=ENV_PREFIX)
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    """The values that a recipe sets.
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
+    names = sorted(file.stem for file in _RECIPES.glob("*.toml"))
+    if name not in names:
+        raise ConfigError(f"there is no recipe {name!r}; {nearest(name, names)}")
+    return tomllib.loads((_RECIPES / f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def with_overrides(settings: TrainSettings, overrides: Mapping[str, Any]) -> TrainSettings:

@@ -1,0 +1,170 @@
+"""Batches of augmented views, the same whatever works beside and wherever a run was stopped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torchvision
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+import beltsight
+from beltsight.train.augment import STRENGTHS, Augmentation, make_augmentation, more
+from beltsight.train.balance import draw_weights
+from beltsight.train.photos import PreparedPhotos
+from beltsight.train.settings import TrainSettings
+
+Key = tuple[int, int]
+_PREFETCHED = 4
+
+
+class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
+    """Views of photos as (uint8 (H, W, 3), int64 (tasks,)), by (view, index).
+
+    A view of a photo depends on (seed, view, index) alone: not on the number of workers, nor on
+    where a run was interrupted.
+
+    Args:
+        photos: prepared.
+        settings: give strength and seed.
+        augmented_more: classes whose photos are augmented more.
+    """
+
+    def __init__(
+        self, photos: PreparedPhotos, settings: TrainSettings, augmented_more: frozenset[str]
+    ) -> None:
+        self._photos = photos
+        self._pixels: NDArray[np.uint8] | None = None
+        self._seed = settings.seed
+        self._labels = torch.from_numpy(photos.labels)
+        self._more = photos.of_classes(augmented_more)
+        self._augment: Augmentation | None = None
+        self._augment_more: Augmentation | None = None
+        if settings.augment != "none":
+            strength = STRENGTHS[settings.augment]
+            self._augment = make_augmentation(strength, settings.fill, self._other)
+            self._augment_more = make_augmentation(more(strength), settings.fill, self._other)
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        view, index = key
+        photo = self._photo(index)
+        augment = self._augment_more if self._more[index] else self._augment
+        if augment is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(_mix(self._seed, view, index))
+                photo = augment(photo)
+        return photo.permute(1, 2, 0).contiguous(), self._labels[index]
+
+    def _photo(self, index: int) -> Tensor:
+        if self._pixels is None:  # opened in the worker that reads it
+            self._pixels = self._photos.pixels()
+        return torch.from_numpy(np.array(self._pixels[index])).permute(2, 0, 1)
+
+    def _other(self) -> Tensor:
+        return self._photo(int(torch.randint(len(self), ())))
+
+
+class EpochOrder:
+    """Batches of (view, index) keys; the order depends on (seed, epoch) alone.
+
+    Args:
+        photos: what is drawn from.
+        settings: give batch size, seed and balance.
+        views: views used in turn; 0 for a new one in every epoch.
+    """
+
+    def __init__(self, photos: PreparedPhotos, settings: TrainSettings, views: int = 0) -> None:
+        self.epoch = 0
+        self._views = views
+        # Synthesised photos take the place of copies: an epoch stays as long as it was.
+        self._count = len(photos.samples)
+        self._batch_size = min(settings.batch_size, self._count)
+        self._seed = settings.seed
+        self._weights = draw_weights(photos.labels[:, 0], settings.balance)
+
+    def __len__(self) -> int:
+        return max(1, self._count // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        view = self.epoch % self._views if self._views else self.epoch
+        generator = torch.Generator().manual_seed(_mix(self._seed, self.epoch, -1))
+        if self._weights is None:
+            order = torch.randperm(self._count, generator=generator)
+        else:
+            order = torch.multinomial(self._weights, self._count, True, generator=generator)
+        # The last, smaller batch is left out: batch-norm statistics of a few photos mislead.
+        for start in range(0, len(self) * self._batch_size, self._batch_size):
+            chosen = order[start : start + self._batch_size].tolist()
+            yield [(view, index) for index in chosen]
+
+
+def make_loader(
+    photos: PreparedPhotos,
+    settings: TrainSettings,
+    *,
+    views: int = 0,
+    augmented_more: frozenset[str] = frozenset(),
+) -> tuple[DataLoader[tuple[Tensor, Tensor]], EpochOrder]:
+    """The loader of augmented batches, and the order whose ``epoch`` is set before each pass."""
+    order = EpochOrder(photos, settings, views)
+    # Workers stay for all epochs; keys carry the view, so they need no news of it.
+    return _loader(photos, settings, augmented_more, order, stays=True), order
+
+
+def view_batches(
+    photos: PreparedPhotos,
+    settings: TrainSettings,
+    keys: Sequence[Key],
+    batch_size: int,
+    *,
+    augmented_more: frozenset[str] = frozenset(),
+) -> Iterator[Tensor]:
+    """Views of these keys in their order, as batches uint8 (N, H, W, 3)."""
+    batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
+    for views, _ in _loader(photos, settings, augmented_more, batches, stays=False):
+        yield views
+
+
+def augmentation_identity(settings: TrainSettings, augmented_more: frozenset[str]) -> list[Any]:
+    """All that a view depends on beside the photos."""
+    versions = (beltsight.__version__, torch.__version__, torchvision.__version__, cv2.__version__)
+    return [settings.augment, settings.fill, settings.seed, sorted(augmented_more), versions]
+
+
+def _loader(
+    photos: PreparedPhotos,
+    settings: TrainSettings,
+    augmented_more: frozenset[str],
+    batches: Any,
+    *,
+    stays: bool,
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    return DataLoader(
+        AugmentedPhotos(photos, settings, augmented_more),
+        batch_sampler=batches,
+        num_workers=settings.workers,
+        persistent_workers=stays and settings.workers > 0,
+        prefetch_factor=_PREFETCHED if settings.workers else None,
+        worker_init_fn=_keep_to_one_core,
+        # Its own, so that starting workers draws nothing from the generator of dropout.
+        generator=torch.Generator(),
+    )
+
+
+def _keep_to_one_core(worker: int) -> None:
+    cv2.setNumThreads(1)  # the other cores learn
+
+
+def _mix(*parts: int) -> int:
+    """A 63-bit seed from several numbers; neighbours give unrelated seeds."""
+    digest = hashlib.blake2b(",".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
