@@ -1,0 +1,19 @@
+"""P2's question on organic / recyclable photos: transfer against a random start; see README.md.
+
+python studies/transfer/run.py train             # what has no result yet; goes on where it stopped
+python studies/transfer/run.py measure           # one look at the test split for each result
+python studies/transfer/run.py table plot
+python studies/transfer/run.py train measure table plot --quick   # a slice, in a temporary folder
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1]))
+from studies.sweep import main  # noqa: E402
+
+if __name__ == "__main__":
+    main(HERE)
