@@ -9,17 +9,25 @@ from tests.train.tiny_settings import tiny
 from beltsight.records import TaskSpec
 from beltsight.train.loop import BatchDone, Event
 from beltsight.train.network import build_network
-from beltsight.train.plan import RunPlanned, StagePlan, plan_run
+from beltsight.train.plan import Pace, RunPlanned, StagePlan, plan_run
 from beltsight.train.precision import Precision
 from beltsight.train.run import run_training
 
 
-def test_the_share_of_the_work_done() -> None:
+def test_planned_seconds_of_what_is_done() -> None:
     plan = RunPlanned((StagePlan(2, 10.0, 5.0), StagePlan(4, 0.0, 20.0)))
     assert plan.seconds == 100.0
-    shares = [plan.share_done(epoch, part) for epoch, part in ((0, 0), (0, 1), (2, 0), (3, 0.5))]
-    assert shares == pytest.approx([0.0, 0.15, 0.2, 0.5])
-    assert plan.share_done(6, 0.0) == 1.0
+    done = [plan.seconds_done(epoch, part) for epoch, part in ((0, 0), (0, 1), (2, 0), (3, 0.5))]
+    assert done == pytest.approx([0.0, 15.0, 20.0, 50.0])
+    assert plan.seconds_done(6, 0.0) == 100.0
+    assert plan.seconds_done(3, 0.5, caching=False) == 40.0
+
+
+def test_what_is_left_follows_the_pace_but_not_that_of_a_second() -> None:
+    plan = RunPlanned((StagePlan(2, 10.0, 5.0), StagePlan(4, 0.0, 100.0)))
+    assert plan.seconds_left(2, 0.0, Pace(10.0, 10.0)) == pytest.approx(400.0)
+    assert plan.seconds_left(3, 0.0, Pace(440.0, 220.0)) == pytest.approx(300 * 460 / 240)
+    assert plan.seconds_left(1, 0.0, Pace(1.0, 0.1)) == pytest.approx(405 * 21 / 20.1)
 
 
 def test_the_plan_leaves_the_network_as_it_is() -> None:

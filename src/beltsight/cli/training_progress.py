@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from beltsight.train.activations import CachePlanned, CacheProgress
 from beltsight.train.loop import BatchDone, EpochDone, Event
-from beltsight.train.plan import RunPlanned
+from beltsight.train.plan import Pace, RunPlanned
 
 _SECONDS_TO_ESTIMATE = 60
 
@@ -38,7 +38,9 @@ class TrainingProgress:
         self._start = time.monotonic()
         self._epochs = 0
         self._plan: RunPlanned | None = None
-        self._share_at_start: float | None = None
+        self._learned_s = 0.0
+        self._planned_at_start: float | None = None
+        self._last_step = 0.0
         self._estimated = False
 
     def __enter__(self) -> Self:
@@ -90,31 +92,32 @@ class TrainingProgress:
                 )
 
     def _step(self, event: BatchDone) -> None:
-        self._epochs = event.epochs
+        plan, done, now = self._plan, event.epoch - 1, time.monotonic()
+        assert plan is not None
         part = event.batch / event.batches
-        assert self._plan is not None
-        if self._share_at_start is None:  # a run that goes on has done a part before
-            self._share_at_start = self._plan.share_done(event.epoch - 1, 0.0)
+        self._epochs = event.epochs
+        if self._planned_at_start is None:  # a run that goes on has done a part before
+            self._planned_at_start = plan.seconds_done(done, part, caching=False)
+        elif event.batch > 1:  # validation, caching and checkpoints lie between epochs
+            self._learned_s += now - self._last_step
+        self._last_step = now
         self._bar.update(
             self._learn,
-            completed=self._plan.share_done(event.epoch - 1, part),
-            total=1.0,
+            completed=plan.seconds_done(done, part),
+            total=plan.seconds,
             description=f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.3f}",
             visible=True,
         )
-        if not self._estimated and time.monotonic() - self._start > _SECONDS_TO_ESTIMATE:
+        if not self._estimated and now - self._start > _SECONDS_TO_ESTIMATE:
             self._estimated = True
-            self._print(f"after the first minute:{self._left(event.epoch - 1, part)}")
+            self._print(f"after the first minute:{self._left(done, part)}")
 
     def _left(self, epoch: int, part: float) -> str:
-        """The time left, from the time that the planned work done so far has taken."""
-        assert self._plan is not None
-        share = self._plan.share_done(epoch, part)
-        worked = share - (self._share_at_start or 0.0)
-        if worked <= 0 or share >= 1:
-            return ""
-        seconds = (time.monotonic() - self._start) * (1 - share) / worked
-        return f"  about {_duration(seconds)} left"
+        plan = self._plan
+        assert plan is not None
+        planned = plan.seconds_done(epoch, part, caching=False) - (self._planned_at_start or 0.0)
+        seconds = plan.seconds_left(epoch, part, Pace(self._learned_s, planned))
+        return f"  about {_duration(seconds)} left" if seconds >= 1 else ""
 
     def _print(self, text: str) -> None:
         # One line an event in a log, too.

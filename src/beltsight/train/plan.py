@@ -18,6 +18,7 @@ from beltsight.train.stages import choose_learning, learning_names, set_training
 from beltsight.train.trunk import Cut, find_cut
 
 _PHOTOS = 16
+_TRUSTED_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +46,38 @@ class RunPlanned:
         """Of the whole run."""
         return sum(stage.seconds for stage in self.stages)
 
-    def share_done(self, epoch: int, part: float) -> float:
-        """The share of the work that is done, 0 to 1.
+    def seconds_done(self, epoch: int, part: float, *, caching: bool = True) -> float:
+        """Planned seconds of the work that is done.
 
         Args:
             epoch: complete epochs of the run.
             part: of the epoch at work, 0 to 1.
+            caching: count the time for activations, too.
         """
         done, left = 0.0, epoch + part
         for stage in self.stages:
             if left <= 0:
                 break
-            done += stage.cache_seconds + min(left, stage.epochs) * stage.epoch_seconds
+            done += stage.cache_seconds * caching + min(left, stage.epochs) * stage.epoch_seconds
             left -= stage.epochs
-        return done / self.seconds
+        return done
+
+    def seconds_left(self, epoch: int, part: float, worked: Pace) -> float:
+        """Seconds that the rest will take, at the pace so far.
+
+        The plan counts as much as ``_TRUSTED_S`` seconds of work: a short first stage, most of
+        it overhead, must not stand for the rest.
+        """
+        pace = (worked.actual_s + _TRUSTED_S) / (worked.planned_s + _TRUSTED_S)
+        return (self.seconds - self.seconds_done(epoch, part)) * pace
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long learning took, and how long it was planned to take."""
+
+    actual_s: float
+    planned_s: float
 
 
 def cut_of(network: Network, stage: Stage, settings: TrainSettings) -> Cut | None:
