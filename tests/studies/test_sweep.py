@@ -30,7 +30,7 @@ from beltsight.train.settings import TrainSettings, load_settings
 from studies import sweep as sweeping
 from studies import trained
 
-STUDIES = ("trashnet", "transfer", "ablation")
+STUDIES = ("trashnet", "transfer", "ablation", "trunk")
 
 
 def study_of(name: str) -> Study:
