@@ -45,9 +45,27 @@ def test_train_then_resume_then_export(config: Path, data: Path, tmp_path: Path)
     assert card.returncode == 0 and json.loads(card.stdout)["name"] == "x"
 
 
+def test_the_quick_recipe_keeps_activations_and_options_win_over_it(
+    data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "x"
+    small = [
+        part for key, value in TINY.items() for part in ("--set", f"{key}={json.dumps(value)}")
+    ]
+    run = spawn("train", data, "--recipe", "quick", "--out", out, "--epochs", 1, *small)
+    assert run.returncode == 0, run.stderr
+    assert "computing the frozen layers once: 342 views" in run.stderr  # 6 * 54 + 18
+    assert run.stderr.count("val accuracy") == 4 + 1
+    settings = (out / "settings.toml").read_text(encoding="utf-8")
+    assert "image_size = 64" in settings and 'learn = "heads"' in settings
+    assert not (out / "activations").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
+        (("--recipe", "quik"), 2, "no recipe 'quik'; did you mean 'quick'"),
+        (("--set", 'augment_more=["glas"]'), 2, "no class 'glas'; did you mean 'glass'"),
         (("--set", "dropoot=0.1"), 2, "did you mean 'dropout'"),
         (("--set", "dropout"), 2, "KEY=VALUE"),
         (("--backbone", "resnet81"), 2, "no backbone"),

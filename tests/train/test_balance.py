@@ -1,15 +1,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import f1_score
+from tests.scene.drawn import draw_scene
+from tests.train.tiny_settings import tiny
 
-from beltsight.errors import TrainError
+from beltsight.errors import DatasetError, TrainError
+from beltsight.image import Preparation, prepare
+from beltsight.model import Model
+from beltsight.records import Sample
 from beltsight.train.balance import class_weights, confused_classes, draw_weights, with_synthesis
+from beltsight.train.batches import EpochOrder
 from beltsight.train.photos import PreparedPhotos
+from beltsight.train.run import run_training
+
+FILL = (128, 128, 128)
 
 
 def test_balanced_weights_make_classes_equal() -> None:
@@ -42,37 +53,71 @@ def test_confused_classes_are_those_below_the_mean_f1() -> None:
     assert confused_classes([unlabelled[0]], [unlabelled[1]]) == [expected]
 
 
-def test_synthesis_fills_up_rare_classes(prepared: PreparedPhotos) -> None:
-    rare = prepared.labels[:, 0] == 1
-    kept = np.flatnonzero(~rare | (np.cumsum(rare) <= 5))  # five of class 1 stay
-    before = prepared.pixels()[kept].copy()
-    prepared.file.write_bytes(before.tobytes())
-    photos = replace(
-        prepared,
-        shape=(len(kept), *prepared.shape[1:]),
-        labels=prepared.labels[kept],
-        samples=tuple(prepared.samples[i] for i in kept),
-        hashes=tuple(prepared.hashes[i] for i in kept),
+@pytest.fixture
+def drawn(tmp_path: Path) -> PreparedPhotos:
+    """Seven photos of class 0, four of class 1, one without a label."""
+    pixels = [prepare(draw_scene(seed).photo, Preparation(128, 128)) for seed in range(12)]
+    (tmp_path / "pixels").write_bytes(np.stack(pixels).tobytes())
+    labels = np.array([[0, -1]] * 7 + [[1, 0]] * 4 + [[-1, 1]])
+    samples = tuple(Sample(tmp_path / f"{i}.png", {}) for i in range(12))
+    classes = (("glass", "metal"), ("clean", "dirty"))
+    return PreparedPhotos(
+        tmp_path / "pixels", (12, 128, 128, 3), labels, classes, samples, ("",) * 12, ()
     )
-    filled = with_synthesis(photos, 0, (128, 128, 128))
-    assert np.bincount(filled.labels[:, 0]).tolist() == [18, 18, 18]
-    assert len(filled) == 54 and len(filled.samples) == len(kept)
-    np.testing.assert_array_equal(filled.pixels()[: len(kept)], before)
-    added = filled.pixels()[len(kept) :]
-    assert all(photo.std() > 5 for photo in added)
-    assert len({photo.tobytes() for photo in added}) == len(added)
+
+
+def test_synthesis_fills_up_rare_classes(drawn: PreparedPhotos) -> None:
+    before = drawn.pixels().copy()
+    seen = []
+    filled = with_synthesis(drawn, 0, FILL, lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert filled.labels[12:].tolist() == [[1, -1]] * 3  # what else they would be is not known
+    assert len(filled) == 15 and len(filled.samples) == 12
+    np.testing.assert_array_equal(filled.pixels()[:12], before)
+    added = filled.pixels()[12:]
+    assert len({photo.tobytes() for photo in [*before, *added]}) == 15
+    assert (added[:, :8] == FILL).all()  # the bars
+    order = EpochOrder(filled, tiny(balance="synthesis", batch_size=12))
+    drawn_indices = set()
+    for epoch in range(50):
+        order.epoch = epoch
+        assert len(order) == 1  # an epoch is as long as without
+        drawn_indices |= {index for batch in order for _, index in batch}
+    assert drawn_indices == set(range(15))
+
+
+def test_equal_classes_need_no_synthesis(drawn: PreparedPhotos) -> None:
+    equal = replace(drawn, labels=np.array([[0, -1]] * 6 + [[1, -1]] * 6))
+    assert len(with_synthesis(equal, 0, FILL)) == 12
+
+
+def test_a_class_without_usable_items_is_named(drawn: PreparedPhotos) -> None:
+    pixels = drawn.pixels().copy()
+    pixels[7:11] = 200
+    drawn.file.write_bytes(pixels.tobytes())
+    with pytest.raises(DatasetError, match="class metal: none of its 4 photos"):
+        with_synthesis(drawn, 0, FILL)
 
 
 def test_no_room_for_synthesised_photos_is_said(
-    prepared: PreparedPhotos, monkeypatch: pytest.MonkeyPatch
+    drawn: PreparedPhotos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    labels = prepared.labels.copy()
-    labels[:10, 0] = 2
-    gone = replace(prepared, labels=labels, file=prepared.file)
-    monkeypatch.setattr(type(prepared.file), "open", _full)
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(drawn.file), "open", full)
     with pytest.raises(TrainError, match=r"synthesised photos cannot be written \(No space"):
-        with_synthesis(gone, 0, (128, 128, 128))
+        with_synthesis(drawn, 0, FILL)
 
 
-def _full(*_: object, **__: object) -> None:
-    raise OSError(28, "No space left on device")
+def test_a_run_learns_from_synthesised_photos(tmp_path: Path) -> None:
+    for index in range(24):
+        label = "rare" if index % 4 == 0 else "common"
+        path = tmp_path / "data" / label / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), draw_scene(index).photo[:, :, ::-1])
+    stages = ({"learn": "heads", "epochs": 1, "learning_rate": 0.01, "views": 1},)
+    settings = tiny(stages=stages, balance="synthesis", val_fraction=0.25)
+    run = run_training(tmp_path / "data", tmp_path / "run", settings)
+    training = Model.load(run.model).card.training
+    assert training.n_train + training.n_val == 24  # made photos are not counted as photos

@@ -67,6 +67,25 @@ def test_epochs_are_those_of_the_last_stage(tmp_path: Path) -> None:
         load_settings(file, {"epochs": 0})
 
 
+@pytest.mark.parametrize("name", ["quick", "full"])
+def test_a_recipe_lies_under_file_and_options(name: str, tmp_path: Path) -> None:
+    plain = load_settings(recipe=name)
+    assert plain.stages[0].learn == "heads" and len(plain.stages) == 2
+    assert (plain.stages[0].views > 0) == (name == "quick")
+    file = tmp_path / "train.toml"
+    file.write_text("image_size = 96\n", encoding="utf-8")
+    settings = load_settings(file, {"epochs": 2}, name)
+    assert settings.image_size == 96 and settings.stages[0] == plain.stages[0]
+    assert settings.stages[1].epochs == 2
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"no recipe '\.\./quick'"):
+        load_settings(recipe="../quick")
+    with pytest.raises(ConfigError, match="did you mean 'full'"):
+        load_settings(recipe="ful")
+
+
 def test_height_and_width_may_differ() -> None:
     preparation = with_overrides(TrainSettings(), {"image_size": (192, 256)}).preparation
     assert (preparation.height, preparation.width) == (192, 256)
