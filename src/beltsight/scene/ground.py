@@ -61,15 +61,15 @@ def fit_surface(
     terms = _terms(height, width).reshape(-1, 6)[chosen]
     seen = values.reshape(-1, channels)[chosen]
     base = weights.ravel()[chosen]
-    robust = np.ones(base.shape, np.float32)
+    # From the median colour on: a first fit to all pixels would bend towards the item.
+    middle = np.median(seen, axis=0).astype(np.float32) if len(seen) else np.float32(0)
+    robust, spread = _agreement(seen - middle)
     for _ in range(steps):
         weighted = terms * (base * robust)[:, None]
         total = max(float(weighted[:, 0].sum()), 1e-6)
         normal = weighted.T @ terms + np.diag(_BEND * total)
         factors = np.asarray(np.linalg.lstsq(normal, weighted.T @ seen)[0], np.float32)
-        error = _lengths(np.asarray(seen - terms @ factors, np.float32))
-        spread = 1.4826 * float(np.median(error)) + 0.5
-        robust = np.asarray(1 / (1 + (error / spread) ** 2) ** 2, np.float32)
+        robust, spread = _agreement(seen - np.asarray(terms @ factors, np.float32))
 
     def surface(rows: int, columns: int) -> Floats:
         return np.asarray(_terms(rows, columns) @ factors, np.float32)
@@ -109,8 +109,11 @@ def clear_background(photo: Photo, mask: NDArray[np.generic]) -> Photo:
     return np.asarray(cleared, np.uint8)
 
 
-def _lengths(rows: Floats) -> Floats:
-    return np.asarray(np.sqrt(np.einsum("nc,nc->n", rows, rows)), np.float32)
+def _agreement(errors: Floats) -> tuple[Floats, float]:
+    """Weights of pixels by their errors (n, c), and the spread that sets the scale."""
+    lengths = np.sqrt(np.einsum("nc,nc->n", errors, errors))
+    spread = 1.4826 * float(np.median(lengths)) + 0.5
+    return np.asarray(1 / (1 + (lengths / spread) ** 2) ** 2, np.float32), spread
 
 
 def _terms(height: int, width: int) -> Floats:
