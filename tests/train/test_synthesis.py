@@ -102,7 +102,7 @@ def test_a_class_without_any_usable_item_says_so(drawn: tuple[Photos, Labels]) -
     photos = np.concatenate([drawn[0], flat])
     labels = np.concatenate([drawn[1], [2, 2, 2]])
     made = synthesize(photos, labels, {2: 1}, seed=0, fill=FILL)
-    with pytest.raises(DatasetError, match=r"class 2: none of its 3 photos.*over-sampling"):
+    with pytest.raises(DatasetError, match=r"class 2: none of its 3 photos.*copies"):
         next(made)
 
 

@@ -34,11 +34,11 @@ def inner_box(photo: Photo, fill: tuple[int, int, int]) -> Box:
         >>> inner_box(photo, (128, 128, 128))
         (0, 4, 10, 16)
     """
-    drawn = (photo != np.array(fill, np.uint8)).any(axis=2)
-    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
-    if not rows.size:
+    bars = cv2.inRange(photo, np.array(fill, np.uint8), np.array(fill, np.uint8))
+    x, y, width, height = cv2.boundingRect(cv2.bitwise_not(bars))
+    if not width:
         return 0, 0, photo.shape[1], photo.shape[0]
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    return x, y, x + width, y + height
 
 
 def fit_surface(

@@ -79,7 +79,10 @@ def with_synthesis(
     added: list[int] = []
     try:
         with photos.file.open("ab") as out:
-            for photo, label in synthesize(photos.pixels(), labels, wanted, seed=seed, fill=fill):
+            made = synthesize(
+                photos.pixels(), labels, wanted, seed=seed, fill=fill, names=photos.classes[0]
+            )
+            for photo, label in made:
                 out.write(photo.tobytes())
                 added.append(label)
                 progress(len(added), total)

@@ -6,7 +6,7 @@ item keeps its pixels and gets another place, size, turn, ground, shadow and lig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -76,6 +76,7 @@ def synthesize(
     seed: int,
     fill: tuple[int, int, int],
     variation: Variation = Variation(),
+    names: Sequence[str] = (),
 ) -> Iterator[tuple[Photo, int]]:
     """Make photos of items on the grounds of other photos, one at a time.
 
@@ -87,6 +88,7 @@ def synthesize(
         seed: the same seed, photos and labels give the same photos.
         fill: RGB of the letterbox. A made photo has the bars of the photo its ground is from.
         variation: how far to vary.
+        names: of the classes, for errors.
 
     Returns:
         An iterator of (uint8 (H, W, 3), class index), class by class in ``wanted``'s order. Items
@@ -98,7 +100,7 @@ def synthesize(
             has no usable item.
     """
     _check(photos, labels, wanted)
-    return _made(photos, labels, wanted, seed, fill, variation)
+    return _made(photos, labels, wanted, seed, fill, variation, names)
 
 
 def _check(
@@ -127,16 +129,18 @@ def _made(
     seed: int,
     fill: tuple[int, int, int],
     variation: Variation,
+    names: Sequence[str],
 ) -> Iterator[tuple[Photo, int]]:
     scene = lru_cache(_KEPT)(lambda index: _take_apart(np.array(photos[index]), fill))
     for label, count in wanted.items():
         members = np.flatnonzero(labels == label)[: None if count else 0]
         usable = [int(index) for index in members if _is_item(scene(int(index)))]
         if count and not usable:
+            name = names[label] if names else label
             raise DatasetError(
-                f"class {label}: none of its {len(members)} photos shows an item that can be cut "
-                "out: each is too faint, too large, or cut by the frame; balance this class by "
-                "over-sampling or class weights instead"
+                f"class {name}: none of its {len(members)} photos shows an item that can be cut "
+                "out: each is too faint, too large, or cut by the frame; use "
+                "balance = 'copies' or 'weights' instead"
             )
         for number in range(count):
             lap, place = divmod(number, len(usable))
