@@ -4,8 +4,8 @@
 
 Both train at 224 px in batches of 32, in bfloat16 where the processor has it, with channels last
 and two threads, on the same TrashNet photos with the same kinds of augmentation. The peer is what
-research scripts do: torchvision's ImageFolder and transforms in the training process. They run in turn,
-round by round; the ratio is of the medians. Start-up, warm-up and validation are left out of both.
+research scripts do: torchvision's ImageFolder and transforms in the training process. They run in
+turn, round by round; the ratio is of the medians. Start-up, warm-up and validation are left out.
 """
 
 from __future__ import annotations
@@ -57,9 +57,8 @@ def our_photos_per_second(data: Path, steps: int) -> float:
             if len(times) == WARM_UP + steps + 1:
                 raise EnoughSeenError
 
-    with tempfile.TemporaryDirectory() as folder:
-        with contextlib.suppress(EnoughSeenError):
-            run_training(dataset, Path(folder) / "run", settings, watch=watch)
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EnoughSeenError):
+        run_training(dataset, Path(folder) / "run", settings, watch=watch)
     return steps * BATCH / (times[-1] - times[-1 - steps])
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import beltsight
 from beltsight.model import DEFAULT_MODEL
 from beltsight.train.export import make_engine_of_file, measure_parity, restate_card
-from beltsight.train.loop import BatchDone, EpochDone
+from beltsight.train.loop import EpochDone, Event
 from beltsight.train.package import About
 from beltsight.train.run import load_network, run_training
 from beltsight.train.settings import load_settings
@@ -43,7 +43,7 @@ def train(out: Path) -> None:
     log = HERE / "results" / "train.log"
     log.parent.mkdir(exist_ok=True)
 
-    def watch(event: BatchDone | EpochDone) -> None:
+    def watch(event: Event) -> None:
         if isinstance(event, EpochDone):
             line = (
                 f"epoch {event.epoch:2d}  train loss {event.train_loss:.4f}  val loss "

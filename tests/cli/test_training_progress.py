@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from beltsight.cli import training_progress
 from beltsight.cli.training_progress import TrainingProgress
 from beltsight.train.activations import CachePlanned, CacheProgress
 from beltsight.train.loop import BatchDone, EpochDone, Event
@@ -37,7 +38,7 @@ def test_the_time_left_is_said_after_the_first_minute_and_each_epoch(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(training_progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     with TrainingProgress() as progress:
         progress.watch(PLAN)
         progress.watch(BatchDone(1, 3, 1, 2, 1.0))

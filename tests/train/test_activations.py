@@ -72,7 +72,8 @@ def test_embeddings_are_kept_as_they_are(tmp_path: Path) -> None:
 
 def test_what_is_there_is_not_computed_again(tmp_path: Path) -> None:
     compute(tmp_path / "k", Doubling())
-    trunk, seen = Doubling(), []
+    trunk = Doubling()
+    seen: list[CachePlanned | CacheProgress] = []
     compute(tmp_path / "k", trunk, seen.append)
     assert trunk.rows == 0 and seen == []
 

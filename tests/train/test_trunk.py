@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from tests.train.tiny_settings import tiny
@@ -94,19 +96,16 @@ def test_a_backbone_with_a_side_branch_runs_whole() -> None:
             result: torch.Tensor = self.inner(x)
             return scale * result
 
-    inner = network.backbone.get_submodule("layer4.0")
-    network.backbone.layer4[0] = Branching(inner)  # type: ignore[operator, index]
-    before = network.backbone.forward_features
+    backbone: Any = network.backbone
+    backbone.layer4[0] = Branching(backbone.layer4[0])
 
     def features(x: torch.Tensor) -> torch.Tensor:
-        backbone = network.backbone
         for name in ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3"):
             x = backbone.get_submodule(name)(x)
-        result: torch.Tensor = backbone.get_submodule("layer4.0")(x, 2.0)
+        result: torch.Tensor = backbone.layer4[0](x, 2.0)
         return result
 
-    assert callable(before)
-    network.backbone.forward_features = features  # type: ignore[assignment]
+    backbone.forward_features = features
     assert cut_before(network, ["layer3"]) is None
 
 
