@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -26,6 +27,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 import beltsight
 from beltsight.train.augment import STRENGTHS, make_augmentation, more
+from beltsight.train.changes import item_of
 
 DRAWS = 400
 WARM_UP = 20
@@ -58,8 +60,10 @@ def torchvision_strong() -> Callable[[Tensor], Tensor]:
 
 
 def augmentations(photos: list[Tensor]) -> dict[str, Callable[[Tensor], Tensor]]:
-    def other() -> Tensor:
-        return photos[int(torch.randint(len(photos), ()))]
+    items = [item_of(photo.permute(1, 2, 0).numpy(), (128, 128, 128)) for photo in photos]
+
+    def other() -> Any:
+        return items[int(torch.randint(len(items), ()))]
 
     strengths = {**STRENGTHS, "more(strong)": more(STRENGTHS["strong"])}
     made = {name: make_augmentation(one, (128, 128, 128), other) for name, one in strengths.items()}

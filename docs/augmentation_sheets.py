@@ -12,6 +12,7 @@ from torch import Tensor
 
 import beltsight
 from beltsight.train.augment import STRENGTHS, Strength, make_augmentation, more
+from beltsight.train.changes import item_of
 
 IMAGES = Path(__file__).with_name("images")
 DEMO = Path(beltsight.__file__).parent / "assets" / "demo"
@@ -30,9 +31,10 @@ def prepared(path: Path) -> Tensor:
 
 def sheet(strength: Strength) -> Image.Image:
     """Photos down, draws across; every draw has a seed of its own."""
-    others = [prepared(path) for path in sorted(DEMO.glob("*/*.jpg"))]
+    photos = [beltsight.prepare(path, PREPARATION) for path in sorted(DEMO.glob("*/*.jpg"))]
+    items = [item_of(photo, PREPARATION.fill) for photo in photos]
     augment = make_augmentation(
-        strength, PREPARATION.fill, lambda: others[int(torch.randint(len(others), ()))]
+        strength, PREPARATION.fill, lambda: items[int(torch.randint(len(items), ()))]
     )
     assert augment is not None
     step = SHOWN_PX + GAP_PX

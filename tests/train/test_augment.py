@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 from beltsight.errors import ConfigError, ImageError
+from beltsight.scene import CutOut
 from beltsight.train.augment import STRENGTHS, Augmentation, Strength, make_augmentation, more
+from beltsight.train.changes import item_of
 
 GREY = (128, 128, 128)
 MORE = more(STRENGTHS["strong"])
@@ -38,11 +40,13 @@ def scene(colour: tuple[int, int, int], size: int = 128, item: int = 48) -> Tens
     return torch.from_numpy(photo).permute(2, 0, 1)
 
 
-def blue_item() -> Tensor:
-    return scene((20, 30, 160), item=60)
+def blue_item() -> CutOut | None:
+    return item_of(scene((20, 30, 160), item=60).permute(1, 2, 0).numpy(), GREY)
 
 
-def make(strength: str | Strength, other: Callable[[], Tensor] | None = None) -> Augmentation:
+def make(
+    strength: str | Strength, other: Callable[[], CutOut | None] | None = None
+) -> Augmentation:
     augment = make_augmentation(strength, GREY, other)
     assert augment is not None
     return augment
@@ -90,7 +94,7 @@ def test_the_item_stays_in_view(name: str, monkeypatch: pytest.MonkeyPatch) -> N
 def test_shape_and_type_stay(name: str, size: tuple[int, int]) -> None:
     photo = any_photo(*size)
     kept = photo.clone()
-    augment = make(NAMED[name], lambda: any_photo(*size))
+    augment = make(NAMED[name], blue_item)
     changed = 0
     for seed in range(25):
         result = drawn(augment, photo, seed)

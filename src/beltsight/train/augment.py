@@ -35,7 +35,6 @@ from beltsight.train.changes import (
     blur,
     colour_matrix,
     dim,
-    item_of,
     lay_over,
     mean_luma,
     move,
@@ -45,7 +44,7 @@ from beltsight.train.changes import (
 )
 
 Augmentation = Callable[[Tensor], Tensor]
-OtherPhoto = Callable[[], Tensor]
+OtherItem = Callable[[], CutOut | None]
 
 _SMALLEST_BLUR_PX = 0.3
 _SMALLEST_PATCH = 0.02
@@ -172,7 +171,7 @@ def more(strength: Strength, factor: float = 1.5) -> Strength:
 
 
 def make_augmentation(
-    strength: str | Strength, fill: tuple[int, int, int], other: OtherPhoto | None = None
+    strength: str | Strength, fill: tuple[int, int, int], other: OtherItem | None = None
 ) -> Augmentation | None:
     """The augmentation of that strength.
 
@@ -180,7 +179,7 @@ def make_augmentation(
         strength: ``none``, ``light`` (mirror, small turns and scales, light), ``strong`` (any
             turn, larger scales, colour, shadows, blur, noise, partly hidden), or numbers.
         fill: RGB of what moves into view, the letterbox's own, 0 to 255.
-        other: gives another prepared photo, uint8 (3, H, W), whose item may be laid over; it
+        other: gives the item of another photo, to be laid over, or None where it has none; it
             draws from PyTorch's global generator. Without it no item is laid over.
 
     Returns:
@@ -236,14 +235,14 @@ class PixelStep(v2.Transform):  # type: ignore[misc, unused-ignore]
 
 
 def _between_bars(
-    photo: Photo, *, strength: Strength, fill: Fill, light: Augmentation, other: OtherPhoto | None
+    photo: Photo, *, strength: Strength, fill: Fill, light: Augmentation, other: OtherItem | None
 ) -> Photo:
     """Item or patch, never both: together they might hide what is to be learnt."""
     x0, y0, x1, y1 = inner_box(photo, fill)
     inside = photo[y0:y1, x0:x1]
     item_comes = other is not None and _happens(strength.item_probability)
     if other is not None and item_comes:
-        inside = _lay_over(inside, item_of(_pixels(other()), fill), strength.hidden)
+        inside = _lay_over(inside, other(), strength.hidden)
     inside = _pixels(light(_tensor(inside)))
     if not item_comes and _happens(strength.erase_probability):
         inside = _erase(inside, strength.erase, strength.hidden, fill)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,13 +16,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import beltsight
+from beltsight.scene import CutOut
 from beltsight.train.augment import STRENGTHS, Augmentation, make_augmentation, more
 from beltsight.train.balance import draw_weights
+from beltsight.train.changes import item_of
 from beltsight.train.photos import PreparedPhotos
 from beltsight.train.settings import TrainSettings
 
 Key = tuple[int, int]
 _PREFETCHED = 4
+_ITEMS = 128
+_LOWEST_PRIORITY = 19
 
 
 class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
@@ -42,6 +47,8 @@ class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
         self._photos = photos
         self._pixels: NDArray[np.uint8] | None = None
         self._seed = settings.seed
+        self._fill = settings.fill
+        self._items: dict[int, CutOut | None] = {}
         self._labels = torch.from_numpy(photos.labels)
         self._more = photos.of_classes(augmented_more)
         self._augment: Augmentation | None = None
@@ -69,8 +76,14 @@ class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
             self._pixels = self._photos.pixels()
         return torch.from_numpy(np.array(self._pixels[index])).permute(2, 0, 1)
 
-    def _other(self) -> Tensor:
-        return self._photo(int(torch.randint(len(self), ())))
+    def _other(self) -> CutOut | None:
+        """The item of one of a few photos of the data set, so that most are cut out already."""
+        count = min(len(self), _ITEMS)
+        number = int(torch.randint(count, ()))
+        if number not in self._items:
+            photo = self._photo(number * len(self) // count)
+            self._items[number] = item_of(photo.permute(1, 2, 0).numpy(), self._fill)
+        return self._items[number]
 
 
 class EpochOrder:
@@ -154,14 +167,18 @@ def _loader(
         num_workers=settings.workers,
         persistent_workers=stays and settings.workers > 0,
         prefetch_factor=_PREFETCHED if settings.workers else None,
-        worker_init_fn=_keep_to_one_core,
+        worker_init_fn=_give_way,
         # Its own, so that starting workers draws nothing from the generator of dropout.
         generator=torch.Generator(),
     )
 
 
-def _keep_to_one_core(worker: int) -> None:
-    cv2.setNumThreads(1)  # the other cores learn
+def _give_way(worker: int) -> None:
+    # Learning takes all cores in step; a worker that takes one of them holds up the others. So
+    # workers work while learning waits for them, all at once.
+    cv2.setNumThreads(1)
+    if hasattr(os, "nice"):
+        os.nice(_LOWEST_PRIORITY)
 
 
 def _mix(*parts: int) -> int:

@@ -274,8 +274,11 @@ class Fit:
             )
 
     def _clip(self) -> None:
-        if self._settings.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._settings.clip_norm)
+        largest = self._settings.clip_norm
+        gradients = [p.grad for p in self._network.parameters() if p.grad is not None]
+        # Scaled only where it must be: torch's own passes over all gradients twice in any case.
+        if largest and (norm := float(torch.nn.utils.get_total_norm(gradients))) > largest:
+            torch._foreach_mul_(gradients, largest / (norm + 1e-6))
 
     def _validated(self) -> Network:
         """The network to validate: the running mean of weights where there is one."""

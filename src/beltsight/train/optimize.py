@@ -42,8 +42,8 @@ def make_optimizer(
         nesterov = settings.momentum > 0
         return torch.optim.SGD(groups, lr=1.0, momentum=settings.momentum, nesterov=nesterov)
     if settings.optimizer == "adam_l2":
-        return torch.optim.Adam(groups, lr=1.0)
-    return torch.optim.AdamW(groups, lr=1.0)
+        return torch.optim.Adam(groups, lr=1.0, fused=True)
+    return torch.optim.AdamW(groups, lr=1.0, fused=True)
 
 
 def rate_factor(step: int, steps: int, warmup_steps: int, schedule: str) -> float:

@@ -35,6 +35,7 @@ from beltsight.train.folder import (
 )
 from beltsight.train.history import kept_history
 from beltsight.train.loop import EpochDone, Fit, Watcher
+from beltsight.train.memory import keep_freed_memory
 from beltsight.train.network import Network, build_network
 from beltsight.train.package import About, package_model
 from beltsight.train.photos import PreparedPhotos, fingerprint, prepare_photos
@@ -84,6 +85,7 @@ def run_training(
     dataset = data if isinstance(data, Dataset) else load_dataset(data, tasks=settings.tasks)
     tasks, samples = choose_samples(dataset, settings)
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    keep_freed_memory()
     with opened_folder(Path(out), settings, resume=resume) as folder:
         torch.manual_seed(settings.seed)
         _check_classes(tasks, settings)

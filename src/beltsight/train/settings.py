@@ -140,7 +140,7 @@ class TrainSettings(_Part):
     skip_unreadable: bool = False
     tensorboard: bool = False
     seed: int = Field(0, ge=0, lt=2**31)
-    workers: int = Field(1, ge=0, le=64)
+    workers: int = Field(2, ge=0, le=64)
     threads: int = Field(0, ge=0, le=256)
 
     @model_validator(mode="after")
