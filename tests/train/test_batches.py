@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import torch
 from tests.train.tiny_settings import tiny
@@ -65,11 +66,22 @@ def test_views_come_in_turn(prepared: PreparedPhotos) -> None:
 
 def test_a_view_is_the_same_in_every_epoch_that_uses_it(prepared: PreparedPhotos) -> None:
     loader, order = make_loader(prepared, tiny(), views=2)
-    assert isinstance(loader.dataset, AugmentedPhotos)
     keys = [key for batch in order for key in batch][:20]
     found = torch.cat(list(view_batches(prepared, tiny(), keys, 8)))
     expected = torch.stack([loader.dataset[key][0] for key in keys])
     assert torch.equal(found, expected)
+
+
+def test_workers_start_though_opencv_has_threads(prepared: PreparedPhotos) -> None:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        for _ in range(3):  # so that its threads are there when the workers are forked
+            cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (9, 9), 2)
+        assert len(batches(prepared, workers=2, augment="strong")) == 3
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_chosen_classes_are_augmented_more(prepared: PreparedPhotos) -> None:

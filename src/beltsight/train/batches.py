@@ -120,17 +120,53 @@ class EpochOrder:
             yield [(view, index) for index in chosen]
 
 
+class Loader:
+    """Batches made by worker processes; a new pass begins with each iteration.
+
+    Args:
+        dataset: gives views by key.
+        batches: of keys.
+        workers: processes; 0 works in this one.
+        stays: workers stay for further passes. Keys carry the view, so they need no news of it.
+    """
+
+    def __init__(
+        self, dataset: AugmentedPhotos, batches: Any, workers: int, *, stays: bool = True
+    ) -> None:
+        self.dataset = dataset
+        self._loader = DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=workers,
+            persistent_workers=stays and workers > 0,
+            prefetch_factor=_PREFETCHED if workers else None,
+            worker_init_fn=_give_way,
+            # Its own, so that starting workers draws nothing from the generator of dropout.
+            generator=torch.Generator(),
+        )
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        # A forked worker has OpenCV's settings but not its threads, and would wait for them.
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            batches = iter(self._loader)
+        finally:
+            cv2.setNumThreads(threads)
+        yield from batches
+
+
 def make_loader(
     photos: PreparedPhotos,
     settings: TrainSettings,
     *,
     views: int = 0,
     augmented_more: frozenset[str] = frozenset(),
-) -> tuple[DataLoader[tuple[Tensor, Tensor]], EpochOrder]:
+) -> tuple[Loader, EpochOrder]:
     """The loader of augmented batches, and the order whose ``epoch`` is set before each pass."""
     order = EpochOrder(photos, settings, views)
-    # Workers stay for all epochs; keys carry the view, so they need no news of it.
-    return _loader(photos, settings, augmented_more, order, stays=True), order
+    dataset = AugmentedPhotos(photos, settings, augmented_more)
+    return Loader(dataset, order, settings.workers), order
 
 
 def view_batches(
@@ -143,7 +179,8 @@ def view_batches(
 ) -> Iterator[Tensor]:
     """Views of these keys in their order, as batches uint8 (N, H, W, 3)."""
     batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
-    for views, _ in _loader(photos, settings, augmented_more, batches, stays=False):
+    dataset = AugmentedPhotos(photos, settings, augmented_more)
+    for views, _ in Loader(dataset, batches, settings.workers, stays=False):
         yield views
 
 
@@ -153,30 +190,9 @@ def augmentation_identity(settings: TrainSettings, augmented_more: frozenset[str
     return [settings.augment, settings.fill, settings.seed, sorted(augmented_more), versions]
 
 
-def _loader(
-    photos: PreparedPhotos,
-    settings: TrainSettings,
-    augmented_more: frozenset[str],
-    batches: Any,
-    *,
-    stays: bool,
-) -> DataLoader[tuple[Tensor, Tensor]]:
-    return DataLoader(
-        AugmentedPhotos(photos, settings, augmented_more),
-        batch_sampler=batches,
-        num_workers=settings.workers,
-        persistent_workers=stays and settings.workers > 0,
-        prefetch_factor=_PREFETCHED if settings.workers else None,
-        worker_init_fn=_give_way,
-        # Its own, so that starting workers draws nothing from the generator of dropout.
-        generator=torch.Generator(),
-    )
-
-
 def _give_way(worker: int) -> None:
     # Learning takes all cores in step; a worker that takes one of them holds up the others. So
     # workers work while learning waits for them, all at once.
-    cv2.setNumThreads(1)
     if hasattr(os, "nice"):
         os.nice(_LOWEST_PRIORITY)
 
