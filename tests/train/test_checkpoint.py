@@ -64,3 +64,32 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
         (tmp_path / "c.safetensors").write_bytes(content)
         with pytest.raises(ResumeError, match="not a usable checkpoint"):
             load_checkpoint(tmp_path / "c.safetensors")
+
+
+def test_a_fused_optimizer_goes_on_whatever_the_memory_format(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    gradients = [torch.randn(4, 3, 5, 2, generator=generator) for _ in range(4)]
+
+    def step(weight: torch.Tensor, made: torch.optim.Optimizer, gradient: torch.Tensor) -> None:
+        weight.grad = gradient.contiguous(memory_format=torch.channels_last)
+        made.step()
+
+    def make() -> tuple[torch.Tensor, torch.optim.Optimizer]:
+        weight = torch.zeros(4, 3, 5, 2).contiguous(memory_format=torch.channels_last)
+        return weight.requires_grad_(), torch.optim.AdamW([weight], lr=0.1, fused=True)
+
+    weight, whole = make()
+    for gradient in gradients[:2]:
+        step(weight, whole, gradient)
+    kept = weight.detach().clone()
+    save_checkpoint(tmp_path / "c.safetensors", pack_optimizer(whole), {})
+    for gradient in gradients[2:]:
+        step(weight, whole, gradient)
+
+    again, resumed = make()
+    with torch.no_grad():
+        again.copy_(kept)
+    unpack_optimizer(resumed, load_checkpoint(tmp_path / "c.safetensors")[0])
+    for gradient in gradients[2:]:
+        step(again, resumed, gradient)
+    assert torch.equal(again, weight)

@@ -71,9 +71,17 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what :func:`pack_optimizer` took, into an optimizer over the same parameters."""
     state: dict[int, dict[str, Tensor]] = {}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for key, tensor in tensors.items():
         if key.startswith("optimizer/"):
             _, index, name = key.split("/")
-            state.setdefault(int(index), {})[name] = tensor
+            state.setdefault(int(index), {})[name] = _laid_out(tensor, parameters[int(index)])
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """In memory as the parameter is: a fused optimizer goes through both in one line."""
+    if tensor.shape != parameter.shape:
+        return tensor  # a count of steps
+    return torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
