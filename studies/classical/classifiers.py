@@ -116,7 +116,6 @@ def grid(classifier: str, study: dict[str, Any]) -> list[Setting]:
 
 def _kernels(setting: Setting, train: Floats, other: Floats) -> tuple[Any, Any]:
     if setting.classifier == "linear":
-        # Scaled so that C is of the usual size: an inner product of the joined sets is about 0.5.
         return train @ train.T, other @ train.T
     return tuple(  # type: ignore[return-value]
         np.exp(-setting.width * squared_distances(rows, train)) for rows in (train, other)

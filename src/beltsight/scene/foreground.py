@@ -120,7 +120,8 @@ def find_foreground(
     if not bits.any():
         return Foreground(mask, 0.0)
     mask[y0:y1, x0:x1] = _soften(view, small, bits)
-    return Foreground(mask, _confidence(contrast, bits, rough))
+    # Softening the edge may leave nothing of a sliver.
+    return Foreground(mask, _confidence(contrast, bits, rough) if mask.any() else 0.0)
 
 
 def _check(
