@@ -37,3 +37,10 @@ def test_class_weights_weigh_each_photo_by_its_class() -> None:
     expected = (3 * losses[0] + losses[1]) / 4
     got = masked_loss(logits, mixed, class_weights=[torch.tensor([3.0, 1.0])])
     assert float(got) == pytest.approx(expected, rel=1e-6)
+
+
+def test_only_the_named_tasks_count() -> None:
+    logits = {"a": torch.tensor([[2.0, 0.0]]), "b": torch.tensor([[0.0, 3.0]])}
+    labels = torch.tensor([[0, 0]])
+    expected = np.log(1 + np.exp(3.0))
+    assert float(masked_loss(logits, labels, tasks=("b",))) == pytest.approx(expected, rel=1e-6)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from tests.train.photosets import write_photoset
 from tests.train.tiny_settings import tiny
 
 from beltsight.errors import ConfigError
@@ -114,3 +116,22 @@ def test_a_stage_starts_from_the_mean_of_the_last(photoset: Path, tmp_path: Path
     assert names
     for name in names:
         assert torch.equal(second[name.replace("average/", "network/")], first[name])
+
+
+def test_the_second_stage_leaves_the_answers_of_the_first(tmp_path: Path) -> None:
+    data = write_photoset(tmp_path / "data", contamination=True)
+    first = {"learn": "all", "epochs": 2, "learning_rate": 0.01, "tasks": ["material"]}
+    second = {"learn": "heads", "epochs": 2, "learning_rate": 0.05, "tasks": ["contamination"]}
+    run_training(data, tmp_path / "one", tiny(stages=(first,)))
+    run_training(data, tmp_path / "two", tiny(stages=(first, second)))
+    before, after = (load_file(tmp_path / n / "checkpoint.safetensors") for n in ("one", "two"))
+    kept = {name for name in before if name.startswith("average/")}
+    changed = {name for name in kept if not torch.equal(before[name], after[name])}
+    # P1: contamination is a layer on the features that the material was learned with.
+    assert changed == {"average/heads.1.weight", "average/heads.1.bias"}
+
+
+def test_a_stage_for_a_task_that_nobody_labels_is_said(photoset: Path, tmp_path: Path) -> None:
+    stage = {"learn": "heads", "epochs": 1, "learning_rate": 0.01, "tasks": ["materials"]}
+    with pytest.raises(ConfigError, match=r"no task 'materials'.*material"):
+        run_training(photoset, tmp_path / "x", tiny(stages=(stage,)))

@@ -236,7 +236,7 @@ class Fit:
             mixed = mix_batch(inputs.to(self._device), labels.to(self._device), settings.mix)
             with self._precision.autocast():
                 logits = feed.logits(self._network, mixed.inputs)
-            loss = self._mixed_loss(logits, mixed)
+            loss = self._mixed_loss(logits, mixed, stage)
             value = float(loss.detach())
             self._check_finite(value, batch)
             optimizer.zero_grad(set_to_none=True)
@@ -251,18 +251,20 @@ class Fit:
             )
         return total / batches, stage.learning_rate * factor
 
-    def _mixed_loss(self, logits: dict[str, Tensor], mixed: Mixed) -> Tensor:
-        loss = self._loss(logits, mixed.labels)
+    def _mixed_loss(self, logits: dict[str, Tensor], mixed: Mixed, stage: Stage) -> Tensor:
+        loss = self._loss(logits, mixed.labels, stage)
         if mixed.share == 1.0:
             return loss
-        return mixed.share * loss + (1 - mixed.share) * self._loss(logits, mixed.partner_labels)
+        other = self._loss(logits, mixed.partner_labels, stage)
+        return mixed.share * loss + (1 - mixed.share) * other
 
-    def _loss(self, logits: dict[str, Tensor], labels: Tensor) -> Tensor:
+    def _loss(self, logits: dict[str, Tensor], labels: Tensor, stage: Stage) -> Tensor:
         return masked_loss(
             logits,
             labels,
             label_smoothing=self._settings.label_smoothing,
             class_weights=self._class_weights,
+            tasks=stage.tasks,
         )
 
     def _check_finite(self, loss: float, batch: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ def masked_loss(
     *,
     label_smoothing: float = 0.0,
     class_weights: Sequence[Tensor | None] | None = None,
+    tasks: Collection[str] = (),
 ) -> Tensor:
     """Sum over tasks of the mean cross-entropy of labelled photos, in nats.
 
@@ -24,12 +25,15 @@ def masked_loss(
         labels: int64 (N, tasks); ``UNLABELLED`` takes no part.
         label_smoothing: share of probability spread over all classes.
         class_weights: per task (C,) or None.
+        tasks: those that count; all where empty.
 
     Returns:
         A scalar; zero with a gradient of zero where no photo has a label.
     """
     total = torch.zeros((), device=labels.device)
-    for column, scores in enumerate(logits.values()):
+    for column, (task, scores) in enumerate(logits.items()):
+        if tasks and task not in tasks:
+            continue
         target = labels[:, column]
         known = target != UNLABELLED
         if not known.any():

@@ -88,7 +88,7 @@ def run_training(
     keep_freed_memory()
     with opened_folder(Path(out), settings, resume=resume) as folder:
         torch.manual_seed(settings.seed)
-        _check_classes(tasks, settings)
+        _check_names(tasks, settings)
         goes_on = resume and (folder / "checkpoint.safetensors").exists()
         network = build_network(settings, tasks, pretrained=not goes_on)
         with _prepared(folder, samples, tasks, settings, preparing) as photos:
@@ -204,12 +204,17 @@ def choose_samples(
     return tasks, (train, val)
 
 
-def _check_classes(tasks: Sequence[TaskSpec], settings: TrainSettings) -> None:
-    """Refuse names in ``augment_more`` that no task has.
+def _check_names(tasks: Sequence[TaskSpec], settings: TrainSettings) -> None:
+    """Refuse classes in ``augment_more`` and tasks of stages that the data set does not have.
 
     Raises:
         ConfigError: such a name.
     """
+    have = [task.name for task in tasks]
+    for stage in settings.stages:
+        for name in stage.tasks:
+            if name not in have:
+                raise ConfigError(f"stages: no task {name!r} to learn; {nearest(name, have)}")
     known = [label for task in tasks for label in task.classes]
     for name in settings.augment_more if isinstance(settings.augment_more, tuple) else ():
         if name not in known:

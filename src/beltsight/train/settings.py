@@ -35,6 +35,9 @@ class Stage(_Part):
         layer_decay: each stage of the backbone learns at this multiple of the next one's rate.
         views: augmented views of each photo, used in turn; 0 draws a new one in every epoch.
             Where the first layers are frozen, views are computed once and kept; see ``cache``.
+        tasks: whose heads learn, and whose loss counts; all where empty. P1 trains
+            ``["material"]`` first, then ``["contamination"]`` with ``learn = "heads"``, which
+            leaves the material's answers exactly as they are.
     """
 
     learn: Literal["heads", "all", "gradual"] | int | tuple[str, ...] = "all"
@@ -43,6 +46,7 @@ class Stage(_Part):
     backbone_factor: float = Field(1.0, gt=0, le=100)
     layer_decay: float = Field(1.0, gt=0, le=1)
     views: int = Field(0, ge=0, le=1000)
+    tasks: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _some_part_learns(self) -> Self:

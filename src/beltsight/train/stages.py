@@ -35,7 +35,7 @@ def choose_learning(
     """Let the stage's part learn and freeze the rest: P1 equation (4), a gradient of zero.
 
     Args:
-        network: whose parameters are frozen or not; heads always learn.
+        network: whose parameters are frozen or not; the heads of the stage's tasks always learn.
         stage: names the part.
         epoch: of the stage, from 0; matters to ``gradual``. None lets everything learn that
             learns in any epoch of the stage.
@@ -50,7 +50,8 @@ def choose_learning(
     for module in network.backbone.modules():
         if isinstance(module, _NORMS) and not batchnorm_learns:
             module.requires_grad_(False)
-    network.heads.requires_grad_(True)
+    for task in network.tasks:
+        network.head(task.name).requires_grad_(not stage.tasks or task.name in stage.tasks)
 
 
 def set_training_mode(network: Network) -> None:
