@@ -86,6 +86,7 @@ def test_arrays_inside_are_read_only_while_their_owner_may_write() -> None:
 
 def test_records_differ_where_what_they_say_differs() -> None:
     assert prediction() != dataclasses.replace(prediction(), error="empty file")
+    assert prediction() != dataclasses.replace(prediction(), novel=True)
     assert Sample(Path("a.jpg"), {"material": "glass"}) != Sample(Path("a.jpg"))
     assert len({Sample(Path("a.jpg")), Sample(Path("a.jpg")), Sample(Path("b.jpg"))}) == 2
 
@@ -109,7 +110,9 @@ def test_a_task_that_no_model_could_answer_is_refused(
 
 
 def test_a_line_of_predict_json_has_every_task_and_null_for_what_is_not_known() -> None:
-    answer = dataclasses.replace(prediction(), abstain=False)
+    answer = dataclasses.replace(
+        prediction(), abstain=True, novel=True, novelty=1.2345678, why="unlike anything seen"
+    )
     decision = Decision(answer, "bin-1", "confident", "policy-1", "00ff")
     assert prediction_record(answer, ("material", "contamination"), decision) == {
         "path": "a.jpg",
@@ -121,7 +124,10 @@ def test_a_line_of_predict_json_has_every_task_and_null_for_what_is_not_known() 
             },
             "contamination": None,
         },
-        "abstain": False,
+        "abstain": True,
+        "why": "unlike anything seen",
+        "novel": True,
+        "novelty": 1.234568,
         "route": "bin-1",
         "reason": "confident",
         "error": None,
@@ -131,6 +137,9 @@ def test_a_line_of_predict_json_has_every_task_and_null_for_what_is_not_known() 
         "path": "b.jpg",
         "tasks": {"material": None},
         "abstain": None,
+        "why": None,
+        "novel": None,
+        "novelty": None,
         "route": None,
         "reason": None,
         "error": "empty",

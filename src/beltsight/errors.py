@@ -4,7 +4,8 @@
 
     BeltsightError
     ├── ConfigError            a setting, option or TOML file is wrong
-    │   └── TaxonomyError      a task, class or level is not in the taxonomy
+    │   ├── TaxonomyError      a task, class or level is not in the taxonomy
+    │   └── PolicyError        a policy is wrong or does not fit the model
     ├── MissingExtraError      an optional dependency is not installed
     ├── ImageError             one photo cannot be used
     │   ├── DecodeError        not a photo, truncated or corrupt
@@ -36,6 +37,10 @@ class ConfigError(BeltsightError):
 
 class TaxonomyError(ConfigError):
     """A task, class or level is not in the taxonomy."""
+
+
+class PolicyError(ConfigError):
+    """A policy is wrong or does not fit the model."""
 
 
 class MissingExtraError(BeltsightError):

@@ -133,6 +133,9 @@ class Prediction:
         abstain: whether the answer should go to a person; None where the model has no threshold.
         engine: the engine that computed the answer, e.g. ``onnxruntime-cpu``.
         error: why there is no answer, or None.
+        novel: whether the item looks unlike anything seen; None where the model cannot tell.
+        novelty: how unlike, larger is stranger; None where the model cannot tell.
+        why: why it abstains, in words, or None.
 
     Two Predictions are equal where all but their arrays is.
     """
@@ -144,6 +147,9 @@ class Prediction:
     abstain: bool | None = None
     engine: str = ""
     error: str | None = None
+    novel: bool | None = None
+    novelty: float | None = None
+    why: str | None = None
 
     def __post_init__(self) -> None:
         maps = {task: _read_only(array) for task, array in self.maps.items()}
@@ -237,6 +243,9 @@ def prediction_record(
             for name, answer in answers.items()
         },
         "abstain": prediction.abstain,
+        "why": prediction.why,
+        "novel": prediction.novel,
+        "novelty": None if prediction.novelty is None else round(prediction.novelty, 6),
         "route": decision.route if decision else None,
         "reason": decision.reason if decision else None,
         "error": prediction.error,

@@ -15,7 +15,8 @@ from beltsight.cli.console import print_table
 from beltsight.errors import BeltsightError, ConfigError, TaxonomyError
 
 COMMANDS = (
-    "demo", "predict", "train", "evaluate", "export", "check", "split", "fetch", "card", "schema",
+    "demo", "predict", "train", "evaluate", "export", "check", "split", "fetch", "card", "policy",
+    "schema",
 )  # fmt: skip
 
 

@@ -15,11 +15,13 @@ def test_the_schema_is_one(shape: str) -> None:
 
 def test_the_schemas_refuse_what_is_wrong() -> None:
     line = {"path": "a.jpg", "tasks": {"material": None, "contamination": None}}
-    rest = {"abstain": None, "route": None, "reason": None, "error": None}
+    rest = dict.fromkeys(("abstain", "why", "novel", "novelty", "route", "reason", "error"))
     validator = jsonschema.Draft202012Validator(beltsight("schema", "predict").json)
     assert validator.is_valid(line | rest)
     assert not validator.is_valid(line)
     assert not validator.is_valid(line | rest | {"mood": "fine"})
+    assert validator.is_valid(line | rest | {"why": "unsure", "novel": False, "novelty": 0.25})
+    assert not validator.is_valid(line | rest | {"novelty": "high"})
     assert not validator.is_valid(line | rest | {"tasks": {"material": None}})
     answer = {"label": "glass", "confidence": 1.5, "probabilities": {"glass": 1, "paper": 0}}
     assert not validator.is_valid(line | rest | {"tasks": {**line["tasks"], "material": answer}})  # type: ignore[dict-item]

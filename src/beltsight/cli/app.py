@@ -87,6 +87,7 @@ def _register() -> None:
         evaluate,
         export,
         fetch,
+        policy,
         predict,
         schema,
         split,
@@ -95,7 +96,7 @@ def _register() -> None:
 
     if app.registered_commands:
         return
-    modules = (demo, predict, train, evaluate, export, check, split, fetch, card, schema)
+    modules = (demo, predict, train, evaluate, export, check, split, fetch, card, policy, schema)
     for module in modules:
         app.command(module.__name__.rpartition(".")[2])(_until_reader_leaves(module.command))
 
