@@ -1,0 +1,51 @@
+"""The route of least expected cost among those that are allowed.
+
+The expected cost of a route is the mean of its costs over the right routes, weighed by how probable
+each is. Allowed are the routes that are right with at least their stream's purity, and
+hand-sorting, which is always allowed. Ties go to the route that comes first.
+
+Source: Chow 1970, "On optimum recognition error and reject tradeoff", for the rule with a reject
+option; Elkan 2001, "The foundations of cost-sensitive learning", for the cost matrix.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+# Costs and probabilities closer than this are equal: sums of the same numbers in another order are.
+_SAME = 1e-9
+
+
+def choose_routes(
+    right: Array, costs: Array, purities: Array, by_hand: int
+) -> tuple[Indices, Indices]:
+    """The allowed route of least expected cost, and the one of least cost of all.
+
+    Args:
+        right: (N, R) probability that each route is the right one.
+        costs: (R, R); row: taken, column: right.
+        purities: (R,) least probability of being right with which a route is allowed.
+        by_hand: index of the route that is always allowed.
+
+    Returns:
+        Two int64 (N,) arrays of route indices; among equal costs the first route.
+
+    Example:
+        >>> costs = np.array([[0, 5], [1, 1]])  # a stream, and hand-sorting at 1
+        >>> right = np.array([[0.9, 0.1], [0.7, 0.3]])
+        >>> choose_routes(right, costs, np.array([0.0, 0.0]), by_hand=1)[0].tolist()
+        [0, 1]
+    """
+    expected = np.asarray(right, np.float64) @ np.asarray(costs, np.float64).T
+    near = _SAME * float(np.max(costs))
+    allowed = right >= purities - _SAME
+    allowed[:, by_hand] = True
+    return _first_least(np.where(allowed, expected, np.inf), near), _first_least(expected, near)
+
+
+def _first_least(expected: Array, near: float) -> Indices:
+    least = expected.min(axis=1, keepdims=True)
+    return np.asarray((expected <= least + near).argmax(axis=1), np.int64)
