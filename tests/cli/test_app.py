@@ -15,8 +15,8 @@ from beltsight.cli.console import print_table
 from beltsight.errors import BeltsightError, ConfigError, TaxonomyError
 
 COMMANDS = (
-    "demo", "predict", "train", "evaluate", "export", "check", "split", "fetch", "card", "policy",
-    "schema",
+    "demo", "predict", "train", "evaluate", "export", "check", "split", "soil", "fetch", "card", "policy",
+    "policy", "schema",
 )  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def complete(words: str, **env: str) -> str:
 
 def test_completion_offers_commands_options_and_values() -> None:
     assert complete("beltsight ev").split() == ["evaluate"]
-    assert complete("beltsight s").split() == ["split", "schema"]
+    assert complete("beltsight s").split() == ["split", "soil", "schema"]
     assert "--explain" in complete("beltsight predict --e").split()
     assert complete("beltsight evaluate m d --split t").split() == ["test", "train"]
     assert complete("beltsight schema p").split() == ["predict"]

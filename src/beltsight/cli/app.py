@@ -90,13 +90,27 @@ def _register() -> None:
         policy,
         predict,
         schema,
+        soil,
         split,
         train,
     )
 
     if app.registered_commands:
         return
-    modules = (demo, predict, train, evaluate, export, check, split, fetch, card, policy, schema)
+    modules = (
+        demo,
+        predict,
+        train,
+        evaluate,
+        export,
+        check,
+        split,
+        soil,
+        fetch,
+        card,
+        policy,
+        schema,
+    )
     for module in modules:
         app.command(module.__name__.rpartition(".")[2])(_until_reader_leaves(module.command))
 

@@ -1,0 +1,359 @@
+"""A data set of clean items with simulated dirt: photos, labels and, on request, masks.
+
+The result is an ordinary data set: photos and a ``labels.csv`` with the columns of the source's
+tasks, ``contamination`` and ``dirt``, and what was done to each photo. So training, evaluation and
+checks need nothing new, and what a model learned from can be looked at.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from beltsight.dataset.index import Dataset
+from beltsight.errors import ConfigError, DatasetError, ImageError
+from beltsight.image import decode, read_photo_bytes
+from beltsight.records import Floats, Photo, Sample
+from beltsight.scene import DirtSettings, Varied, find_foreground, load_dirt_settings, vary_photo
+
+LABELS_FILE = "labels.csv"
+_PLAN_FILE, _ROWS_FILE = "soil.json", "rows.part.jsonl"
+_LEVEL, _DIRT, _CLEAN, _NONE = "contamination", "dirt", "clean", "none"
+_OWN_COLUMNS = ("group", "split", "source", "share", "kinds", "harmless")
+# Of 143 masks over it, 93 in 100 were good by eye: docs/scene.md.
+_TRUSTED = 0.5
+_SMALLEST_ITEM = 0.03
+# Larger photos are shrunk: a network sees 256 pixels, and time goes with their area.
+_LONGEST_PX = 1024
+_CHUNK = 32
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SoilOptions:
+    """What is made of each photo.
+
+    Args:
+        copies: photos made per photo of the source, counted by class and split: an item whose
+            outline cannot be trusted is not used, and others of its class are used more often.
+        originals: put the source's own photos beside them, byte for byte, as clean ones.
+        masks: write each made photo's dirt as a grey PNG in ``masks/``.
+        kinds: kinds of dirt to draw from; those of the settings where empty.
+        seed: same seed, same photos.
+    """
+
+    copies: int = 3
+    originals: bool = True
+    masks: bool = False
+    kinds: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.copies <= 1000:
+            raise ConfigError(f"copies must be 1 to 1000, got {self.copies}")
+
+
+@dataclass(frozen=True, slots=True)
+class SoiledDataset:
+    """What was written.
+
+    Args:
+        folder: holds ``labels.csv`` and ``images/``.
+        n_photos: photos in it, originals included.
+        levels: made photos by level.
+        usable: per class and split, (items used, photos of the source).
+        unreadable: messages of photos that do not decode and were left out.
+    """
+
+    folder: Path
+    n_photos: int
+    levels: dict[str, int]
+    usable: dict[str, tuple[int, int]]
+    unreadable: tuple[str, ...] = ()
+
+    def to_record(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {
+            "folder": str(self.folder),
+            "n_photos": self.n_photos,
+            "simulated": True,
+            "levels": self.levels,
+            "items": {key: {"used": a, "photos": b} for key, (a, b) in self.usable.items()},
+            "unreadable": list(self.unreadable),
+        }
+
+
+@dataclass(slots=True)
+class _Source:
+    """A photo of the source and what is known of it."""
+
+    sample: Sample
+    name: str
+    stratum: str
+    has_item: bool = False
+    error: str = ""
+    times: int = field(default=0)
+
+
+def soil_dataset(
+    dataset: Dataset,
+    out: Path,
+    options: SoilOptions = SoilOptions(),
+    *,
+    settings: DirtSettings | None = None,
+    workers: int = 2,
+    progress: Progress = lambda stage, done, total: None,
+) -> SoiledDataset:
+    """Make a data set with simulated dirt.
+
+    Args:
+        dataset: photos of clean items. Those that it labels as not clean are kept as they are:
+            real labels go before simulated ones.
+        out: a new folder, or one where the same work was interrupted: it goes on.
+        options: how many, of what kinds.
+        settings: of dirt; the packaged ones by default.
+        workers: threads.
+        progress: called with (what is done, done, in all).
+
+    Returns:
+        The summary.
+
+    Raises:
+        DatasetError: ``out`` holds something else, cannot be written, or no photo shows an item
+            whose outline can be trusted.
+        ConfigError: an unknown kind of dirt.
+    """
+    chosen = settings or load_dirt_settings()
+    _open_folder(out, _plan_digest(dataset, options, chosen))
+    sources = [_Source(s, dataset.shown_path(s), _stratum(dataset, s)) for s in dataset.samples]
+    with ThreadPoolExecutor(workers) as pool:
+        # In chunks: all at once would queue every photo, and go on when interrupted.
+        for done, _ in enumerate(_mapped(pool, _look_for_item, sources), 1):
+            progress("finding items", done, len(sources))
+        jobs = _plan(sources, options)
+        rows = _kept_rows(out)
+        todo = [job for job in jobs if _made_name(*job) not in rows]
+        made = _mapped(pool, lambda job: _make(job[0], job[1], out, options, chosen), todo)
+        with (out / _ROWS_FILE).open("a", encoding="utf-8") as file:
+            for done, row in enumerate(made, len(jobs) - len(todo) + 1):
+                file.write(json.dumps(row) + "\n")
+                rows[row["path"]] = row
+                progress("soiling", done, len(jobs))
+    originals = [_keep_original(s, out) for s in sources if options.originals and not s.error]
+    _write_labels(out, dataset, [*originals, *rows.values()])
+    (out / _ROWS_FILE).unlink()
+    return _summary(out, sources, rows, len(originals))
+
+
+def _look_for_item(source: _Source) -> None:
+    try:
+        photo = _open_photo(source.sample.path)
+        source.has_item = source.sample.labels.get(_LEVEL, _CLEAN) == _CLEAN and (
+            _item_mask(photo) is not None
+        )
+    except ImageError as error:
+        source.error = str(error)
+
+
+def _open_photo(path: Path) -> Photo:
+    photo = decode(path)
+    scale = _LONGEST_PX / max(photo.shape[:2])
+    if scale >= 1:
+        return photo
+    size = (max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale)))
+    return np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _item_mask(photo: Photo) -> Floats | None:
+    """The item's mask, or None where its outline cannot be trusted."""
+    found = find_foreground(photo)
+    large = float((found.mask >= 0.5).mean()) >= _SMALLEST_ITEM
+    return found.mask if found.confidence >= _TRUSTED and large else None
+
+
+def _plan(sources: Sequence[_Source], options: SoilOptions) -> list[tuple[_Source, int]]:
+    """(photo, number of its variant) for every photo to be made."""
+    strata: dict[str, list[_Source]] = defaultdict(list)
+    for source in sources:
+        if not source.error:
+            strata[source.stratum].append(source)
+    jobs = []
+    for members in strata.values():
+        usable = [source for source in members if source.has_item]
+        for number in range(len(members) * options.copies if usable else 0):
+            variant, place = divmod(number, len(usable))
+            jobs.append((usable[place], variant))
+    if not jobs:
+        raise DatasetError(
+            "no photo shows a clean item whose outline can be trusted, so there is nothing to "
+            "soil; items must lie on a ground that they differ from, see docs/scene.md"
+        )
+    return jobs
+
+
+def _make(
+    source: _Source, variant: int, out: Path, options: SoilOptions, settings: DirtSettings
+) -> dict[str, Any]:
+    """Make, write and describe one photo."""
+    photo = _open_photo(source.sample.path)
+    mask = _item_mask(photo)
+    assert mask is not None  # _plan takes no others
+    seed = (options.seed, zlib.crc32(source.name.encode()), variant)
+    rng = np.random.default_rng(seed)
+    made = vary_photo(photo, mask, rng, kinds=options.kinds or None, settings=settings)
+    name = _made_name(source, variant)
+    _write(out / name, made.jpeg)
+    if options.masks:
+        _write(out / mask_name(name), _png(made.alpha))
+    return _made_row(name, source, made)
+
+
+def _made_row(name: str, source: _Source, made: Varied) -> dict[str, Any]:
+    kinds = "+".join(f"{kind}:{share:.4f}" for kind, share in made.kinds.items())
+    return {
+        "path": name,
+        **source.sample.labels,
+        **{_LEVEL: "", _DIRT: ""},
+        **made.labels,
+        "group": source.sample.group or source.name,
+        "split": source.sample.split or "",
+        "source": source.name,
+        "share": f"{made.share:.6f}",
+        "kinds": kinds,
+        "harmless": "+".join(made.harmless),
+    }
+
+
+def mask_name(path: str) -> str:
+    """Where the mask of a made photo lies, relative to the folder."""
+    return f"masks/{path}.png"
+
+
+def _made_name(source: _Source, variant: int) -> str:
+    # The whole name stays: glass1.jpg and glass1.png may lie side by side.
+    return f"images/{source.name}.{variant}.jpg"
+
+
+def _keep_original(source: _Source, out: Path) -> dict[str, Any]:
+    name = f"images/{source.name}"
+    _write(out / name, read_photo_bytes(source.sample.path))
+    labels = dict(source.sample.labels)
+    if labels.setdefault(_LEVEL, _CLEAN) == _CLEAN:
+        labels.setdefault(_DIRT, _NONE)
+    return {
+        "path": name,
+        **labels,
+        "group": source.sample.group or source.name,
+        "split": source.sample.split or "",
+        "source": source.name,
+    }
+
+
+def _stratum(dataset: Dataset, sample: Sample) -> str:
+    label = sample.labels.get(dataset.tasks[0].name, "without label")
+    return f"{label}, {sample.split}" if sample.split else label
+
+
+def _plan_digest(dataset: Dataset, options: SoilOptions, settings: DirtSettings) -> str:
+    """What the made photos depend on."""
+    photos = [[dataset.shown_path(s), sorted(s.labels.items()), s.split] for s in dataset.samples]
+    parts = [photos, repr(options), settings.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _open_folder(out: Path, digest: str) -> None:
+    """Make the folder, or go on in it.
+
+    Raises:
+        DatasetError: it holds a finished data set, other work or other files.
+    """
+    plan = out / _PLAN_FILE
+    if (out / LABELS_FILE).exists():
+        raise DatasetError(f"{out} holds a data set already; choose another --out")
+    if plan.exists():
+        if json.loads(plan.read_text(encoding="utf-8")).get("digest") != digest:
+            raise DatasetError(
+                f"{out}: work with other photos or settings was begun here; choose another --out, "
+                "or remove the folder"
+            )
+        return
+    if out.exists() and any(out.iterdir()):
+        raise DatasetError(f"{out} is not empty; choose another --out")
+    _write(plan, json.dumps({"digest": digest, "simulated": True}).encode())
+
+
+def _kept_rows(out: Path) -> dict[str, dict[str, Any]]:
+    """Rows of photos that an interrupted call has made."""
+    rows: dict[str, dict[str, Any]] = {}
+    file = out / _ROWS_FILE
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+        try:
+            row = json.loads(line)
+            rows[row["path"]] = row
+        except (ValueError, KeyError, TypeError):  # cut off by the interruption
+            continue
+    if rows:  # without the line that was cut off
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows.values()), encoding="utf-8")
+    return rows
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.part")
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError as error:
+        raise DatasetError(
+            f"{path}: cannot be written: {error.strerror}; run again with the same options to go on"
+        ) from error
+
+
+def _png(alpha: NDArray[np.float32]) -> bytes:
+    _, png = cv2.imencode(".png", np.rint(alpha * 255).astype(np.uint8))
+    return png.tobytes()
+
+
+def _write_labels(out: Path, dataset: Dataset, rows: Iterable[dict[str, Any]]) -> None:
+    tasks = dict.fromkeys([*(task.name for task in dataset.tasks), _LEVEL, _DIRT])
+    columns = ["path", *tasks, *_OWN_COLUMNS]
+    draft = out / f".{LABELS_FILE}.part"
+    try:
+        with draft.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(sorted(rows, key=lambda row: str(row["path"])))
+        draft.replace(out / LABELS_FILE)
+    except OSError as error:
+        raise DatasetError(f"{out}: cannot be written: {error.strerror}") from error
+
+
+def _summary(
+    out: Path, sources: Sequence[_Source], rows: dict[str, dict[str, Any]], n_originals: int
+) -> SoiledDataset:
+    usable: dict[str, tuple[int, int]] = {}
+    for source in sources:
+        used, total = usable.get(source.stratum, (0, 0))
+        usable[source.stratum] = (used + source.has_item, total + 1)
+    levels = Counter(str(row[_LEVEL]) for row in rows.values())
+    errors = tuple(source.error for source in sources if source.error)
+    return SoiledDataset(out, len(rows) + n_originals, dict(levels), usable, errors)
+
+
+def _mapped(
+    pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Sequence[Any]
+) -> Iterator[Any]:
+    for start in range(0, len(items), _CHUNK):
+        yield from pool.map(work, items[start : start + _CHUNK])

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tests.cli.program import spawn
+
+
+def test_a_soiled_data_set_is_written_and_summed_up(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, colour in {"glass": (90, 140, 60), "metal": (125, 110, 110)}.items():
+        (tmp_path / "items" / name).mkdir(parents=True)
+        for number in range(2):
+            photo = np.full((96, 128, 3), 225, np.uint8)
+            cv2.ellipse(photo, (64, 48), (30, 22), 20 * number, 0, 360, colour, -1)
+            noisy = np.clip(photo + rng.normal(0, 2, photo.shape), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / "items" / name / f"{number}.png"), noisy)
+    out = tmp_path / "soiled"
+    done = spawn("soil", str(tmp_path / "items"), "--out", str(out), "--kind", "mud", "--json")
+    record = json.loads(done.stdout)
+    assert record["n_photos"] == 16 and record["simulated"] is True
+    assert record["items"]["glass"] == {"used": 2, "photos": 2}
+    rows = (out / "labels.csv").read_text(encoding="utf-8")
+    assert "mud:" in rows and "grease:" not in rows
+    again = spawn("soil", str(tmp_path / "items"), "--out", str(out))
+    assert again.returncode == 1 and "holds a data set already" in again.stderr

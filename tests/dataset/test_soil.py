@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import beltsight
+from beltsight.card import content_hash
+from beltsight.dataset.soil import SoilOptions, mask_name, soil_dataset
+from beltsight.errors import ConfigError, DatasetError
+from beltsight.records import Photo
+
+CLASSES = {"glass": (60, 140, 90), "metal": (110, 110, 125)}
+
+
+def make_item(colour: tuple[int, int, int], rng: np.random.Generator) -> Photo:
+    """An ellipse on a bright ground; uint8 (96, 128, 3) RGB."""
+    photo = np.full((96, 128, 3), 225, np.uint8)
+    middle = (int(rng.integers(50, 78)), int(rng.integers(40, 56)))
+    cv2.ellipse(photo, middle, (30, 22), float(rng.uniform(0, 180)), 0, 360, colour, -1)
+    return np.clip(photo + rng.normal(0, 2, photo.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2)):
+        for name, colour in CLASSES.items():
+            folder = tmp_path / "items" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                photo = make_item(colour, rng)
+                cv2.imwrite(str(folder / f"{number}.png"), photo[:, :, ::-1])
+    return tmp_path / "items"
+
+
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_is_written_is_an_ordinary_data_set(items: Path, tmp_path: Path) -> None:
+    out = tmp_path / "soiled"
+    done = soil_dataset(beltsight.load_dataset(items), out, SoilOptions(copies=3, masks=True))
+    again = beltsight.load_dataset(out)
+    assert done.n_photos == len(again.samples) == 12 * 4
+    assert [task.name for task in again.tasks] == ["material", "contamination", "dirt"]
+    assert again.task("contamination").classes == ("clean", "partly", "heavily")
+    assert {s: len(again.select(s).samples) for s in again.splits} == {"train": 32, "val": 16}
+    assert sum(done.levels.values()) == 36
+    rows = read_rows(out)
+    assert {row["group"] for row in rows} == {row["source"] for row in rows}
+    for row in rows:
+        source = next(
+            s for s in beltsight.load_dataset(items).samples if row["source"] in str(s.path)
+        )
+        assert row["split"] == source.split and row["material"] == source.labels["material"]
+        if not row["share"]:  # an original
+            assert (out / row["path"]).read_bytes() == source.path.read_bytes()
+            assert (row["contamination"], row["dirt"]) == ("clean", "none")
+
+
+def test_share_level_and_mask_agree(items: Path, tmp_path: Path) -> None:
+    out = tmp_path / "soiled"
+    options = SoilOptions(copies=4, masks=True, originals=False)
+    soil_dataset(beltsight.load_dataset(items), out, options)
+    rows = read_rows(out)
+    assert len(rows) == 48
+    for row in rows:
+        share = float(row["share"])
+        level = "clean" if share < 0.05 else "partly" if share < 0.3 else "heavily"
+        assert row["contamination"] == level
+        mask = cv2.imread(str(out / mask_name(row["path"])), cv2.IMREAD_GRAYSCALE)
+        assert mask is not None
+        item_pixels = np.pi * 30 * 22
+        assert (mask > 127).sum() == pytest.approx(share * item_pixels, rel=0.25, abs=25)
+    assert {row["contamination"] for row in rows} == {"clean", "partly", "heavily"}
+
+
+def test_same_seed_same_photos_whatever_the_threads(items: Path, tmp_path: Path) -> None:
+    dataset = beltsight.load_dataset(items)
+    digests = []
+    for name, seed, workers in (("a", 1, 1), ("b", 1, 3), ("c", 2, 2)):
+        soil_dataset(dataset, tmp_path / name, SoilOptions(seed=seed), workers=workers)
+        photos = sorted((tmp_path / name / "images").rglob("*.jpg"))
+        digests.append([content_hash(photo.read_bytes()) for photo in photos])
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_interrupted_work_goes_on_to_the_same_end(items: Path, tmp_path: Path) -> None:
+    dataset = beltsight.load_dataset(items)
+    soil_dataset(dataset, tmp_path / "whole")
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "soiling" and done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        soil_dataset(dataset, tmp_path / "parts", progress=stop)
+    with (tmp_path / "parts" / "rows.part.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"path": "images/cut')  # as a kill leaves it
+    seen: list[int] = []
+    soil_dataset(dataset, tmp_path / "parts", progress=lambda *step: seen.append(step[1]))
+    assert seen[12] == 8  # after 12 looks for items: seven photos were kept
+    assert read_rows(tmp_path / "parts") == read_rows(tmp_path / "whole")
+
+
+def test_real_labels_go_before_simulated_ones(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    lines = ["path,material,contamination"]
+    for number, (name, level) in enumerate(
+        [("glass", "heavily"), ("glass", ""), ("metal", "clean"), ("metal", "")]
+    ):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), make_item(CLASSES[name], rng)[:, :, ::-1])
+        lines.append(f"{number}.png,{name},{level}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    out = tmp_path / "soiled"
+    done = soil_dataset(beltsight.load_dataset(tmp_path / "labels.csv"), out)
+    rows = {row["path"]: row for row in read_rows(out)}
+    assert rows["images/0.png"]["contamination"] == "heavily" and not rows["images/0.png"]["dirt"]
+    assert not any(row["source"] == "0.png" and row["share"] for row in rows.values())
+    assert done.usable == {"glass": (1, 2), "metal": (2, 2)}
+
+
+def test_a_class_without_trusted_items_keeps_its_originals(items: Path, tmp_path: Path) -> None:
+    for photo in (items / "train" / "metal").iterdir():
+        cv2.imwrite(str(photo), np.full((96, 128, 3), 200, np.uint8))
+    done = soil_dataset(beltsight.load_dataset(items), tmp_path / "x", SoilOptions(copies=2))
+    assert done.usable["metal, train"] == (0, 4)
+    rows = read_rows(tmp_path / "x")
+    assert sum(row["material"] == "metal" and row["split"] == "train" for row in rows) == 4
+
+
+def test_work_that_cannot_be_done_is_said(items: Path, tmp_path: Path) -> None:
+    dataset = beltsight.load_dataset(items)
+    with pytest.raises(ConfigError, match="copies must be 1 to 1000, got 0"):
+        SoilOptions(copies=0)
+    with pytest.raises(ConfigError, match="gresae"):
+        soil_dataset(dataset, tmp_path / "a", SoilOptions(kinds=("gresae",)))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "letter.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(DatasetError, match="not empty"):
+        soil_dataset(dataset, tmp_path / "b")
+    soil_dataset(dataset, tmp_path / "c", SoilOptions(copies=1))
+    with pytest.raises(DatasetError, match="holds a data set already"):
+        soil_dataset(dataset, tmp_path / "c", SoilOptions(copies=1))
+    (tmp_path / "c" / "labels.csv").unlink()
+    with pytest.raises(DatasetError, match="other photos or settings"):
+        soil_dataset(dataset, tmp_path / "c", SoilOptions(copies=2))
+    for photo in items.rglob("*.png"):
+        cv2.imwrite(str(photo), np.full((96, 128, 3), 200, np.uint8))
+    with pytest.raises(DatasetError, match="nothing to soil"):
+        soil_dataset(beltsight.load_dataset(items), tmp_path / "d")
+
+
+def test_photos_that_do_not_decode_are_listed(items: Path, tmp_path: Path) -> None:
+    (items / "train" / "glass" / "0.png").write_bytes(b"no photo")
+    done = soil_dataset(beltsight.load_dataset(items), tmp_path / "x", SoilOptions(copies=1))
+    assert len(done.unreadable) == 1 and "0.png" in done.unreadable[0]
+    assert done.n_photos == 2 * 11
