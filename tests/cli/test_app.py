@@ -15,7 +15,7 @@ from beltsight.cli.console import print_table
 from beltsight.errors import BeltsightError, ConfigError, TaxonomyError
 
 COMMANDS = (
-    "demo", "predict", "train", "evaluate", "export", "check", "split", "soil", "fetch", "card", "policy",
+    "demo", "predict", "train", "evaluate", "export", "check", "split", "soil", "fetch", "card",
     "policy", "schema",
 )  # fmt: skip
 
