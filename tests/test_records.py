@@ -130,6 +130,8 @@ def test_a_line_of_predict_json_has_every_task_and_null_for_what_is_not_known() 
         "novelty": 1.234568,
         "route": "bin-1",
         "reason": "confident",
+        "policy": "policy-1",
+        "model": "00ff",
         "error": None,
     }
     failed = prediction_record(Prediction("b.jpg", error="empty"), ("material",))
@@ -142,5 +144,7 @@ def test_a_line_of_predict_json_has_every_task_and_null_for_what_is_not_known() 
         "novelty": None,
         "route": None,
         "reason": None,
+        "policy": None,
+        "model": None,
         "error": "empty",
     }

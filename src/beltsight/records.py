@@ -248,5 +248,7 @@ def prediction_record(
         "novelty": None if prediction.novelty is None else round(prediction.novelty, 6),
         "route": decision.route if decision else None,
         "reason": decision.reason if decision else None,
+        "policy": decision.policy_version if decision else None,
+        "model": decision.model_hash if decision else None,
         "error": prediction.error,
     }

@@ -44,11 +44,55 @@ def test_json_lines_follow_the_schema(model: Path, photos: Path) -> None:
         jsonschema.Draft202012Validator(schema).validate(line)
     assert [Path(line["path"]).stem for line in result.lines] == ["bad", "red", "green", "blue"]
     bad, *good = result.lines
-    assert bad["tasks"] == {"material": None, "contamination": None}
+    assert bad["tasks"] == {"material": None, "contamination": None, "dirt": None}
     assert "not a photo" in bad["error"]
     assert [line["tasks"]["material"]["label"] for line in good] == list(COLOURS)
     assert list(good[0]["tasks"]["material"]["probabilities"]) == list(CLASSES)
     assert {(line["route"], line["reason"], line["abstain"]) for line in good} == {(None,) * 3}
+
+
+POLICY = """
+name = "site"
+version = "3"
+levels = ["clean", "dirty"]
+without_contamination = "clean"
+[streams]
+warm = { name = "Warm colours" }
+cold = { name = "Cold colours" }
+[[rules]]
+material = ["red"]
+route = "warm"
+[[rules]]
+route = "cold"
+[costs]
+wrong = 4
+hand_sort = 1
+"""
+
+
+def test_a_policy_adds_route_and_reason(model: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "bad.jpg").write_bytes(b"no photo")
+    (tmp_path / "site.toml").write_text(POLICY, encoding="utf-8")
+    result = beltsight("predict", model, photos, "--json", "--policy", tmp_path / "site.toml")
+    schema = json.loads((ASSETS / "schemas" / "prediction.schema.json").read_text())
+    for line in result.lines:
+        jsonschema.Draft202012Validator(schema).validate(line)
+        assert line["model"] == Model.load(model).hash
+        assert line["policy"].startswith("site@3")
+    assert [(line["route"], line["reason"]) for line in result.lines] == [
+        ("hand-sort", "no-answer"), ("warm", "confident"), ("cold", "confident"),
+        ("cold", "confident"),
+    ]  # fmt: skip
+    plain = beltsight("predict", model, photos, "--policy", tmp_path / "site.toml").out
+    heading, bad, red, *_ = plain.splitlines()
+    assert heading.index("route") == bad.index("hand-sort") == red.index("warm")
+    assert heading.index("reason") == bad.index("no-answer") == red.index("confident")
+
+
+def test_a_policy_that_the_model_cannot_serve_is_wrong_use(model: Path, photos: Path) -> None:
+    result = beltsight("predict", model, photos, "--policy", "default")
+    assert result.status == 2 and result.out == ""
+    assert "no rule decides material blue" in result.err
 
 
 def test_a_taxonomy_adds_its_tasks_to_each_line(model: Path, photos: Path, tmp_path: Path) -> None:
@@ -57,7 +101,7 @@ def test_a_taxonomy_adds_its_tasks_to_each_line(model: Path, photos: Path, tmp_p
     schema = json.loads((ASSETS / "schemas" / "prediction.schema.json").read_text())
     for line in result.lines:
         jsonschema.Draft202012Validator(schema).validate(line)
-        assert list(line["tasks"]) == ["material", "contamination", "colour"]
+        assert list(line["tasks"]) == ["material", "contamination", "dirt", "colour"]
 
 
 def test_a_bad_photo_costs_the_exit_status_and_not_the_others(model: Path, photos: Path) -> None:

@@ -13,11 +13,12 @@ from beltsight.cli.dataset_options import TaxonomyOption
 from beltsight.cli.model_argument import BatchOption, ModelArgument, ThreadsOption, open_model
 
 if TYPE_CHECKING:
+    from beltsight.decide import Decider
     from beltsight.model import Model
-    from beltsight.records import Prediction
+    from beltsight.records import Decision, Prediction
     from beltsight.taxonomy import Taxonomy
 
-    Writer = Callable[[Prediction], None]
+    Writer = Callable[[Prediction, Decision | None], None]
 
 
 def command(
@@ -41,6 +42,13 @@ def command(
             help="Write each photo with its heat map to DIR, named by the number of its line.",
         ),
     ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Add each item's route and the reason, by a policy in TOML or 'default'.",
+        ),
+    ] = None,
     taxonomy: TaxonomyOption = None,
     batch_size: BatchOption = 16,
     threads: ThreadsOption = 0,
@@ -56,13 +64,14 @@ def command(
 
     known = load_taxonomy(taxonomy)
     loaded = open_model(model, threads=threads)
+    decider = _bound(policy, loaded, known) if policy is not None else None
     predictions = _predictions(loaded, paths, batch_size, explain is not None)
-    write = _json_writer(known) if json else _line_writer(loaded)
+    write = _json_writer(known) if json else _line_writer(loaded, decider)
     total = failed = 0
     for prediction in predictions:
         total += 1
         failed += prediction.error is not None
-        write(prediction)
+        write(prediction, decider.decide(prediction) if decider else None)
         if explain is not None and prediction.error is None:
             failed += not _wrote_overlays(loaded, prediction, explain, total)
     if not total:
@@ -74,6 +83,14 @@ def command(
         where = "see their lines" if explain is None else "see their lines and the notes"
         note(f"beltsight: {failed} of {total} photos could not be used; {where}")
         raise typer.Exit(1)
+
+
+def _bound(policy: str, model: Model, taxonomy: Taxonomy) -> Decider:
+    from beltsight.decide import bind
+    from beltsight.policy import load_policy
+
+    loaded = load_policy(None if policy == "default" else Path(policy))
+    return bind(loaded, model.tasks, model.hash, taxonomy)
 
 
 def _predictions(
@@ -97,28 +114,34 @@ def _json_writer(taxonomy: Taxonomy) -> Writer:
     from beltsight.taxonomy import load_taxonomy
 
     tasks = tuple(dict.fromkeys((*load_taxonomy().tasks, *taxonomy.tasks)))
-    return lambda prediction: print_json(prediction_record(prediction, tasks))
+    return lambda prediction, decision: print_json(prediction_record(prediction, tasks, decision))
 
 
-def _line_writer(model: Model) -> Writer:
+def _line_writer(model: Model, decider: Decider | None) -> Writer:
     """Answer and confidence in columns, the path last: its length is not known beforehand."""
     from beltsight.cli.console import print_line
+    from beltsight.decide import Reason
 
     widths = [max(len(label) for label in (task.name, *task.classes)) for task in model.tasks]
+    routes = ("route", *decider.routes) if decider else ()
+    wide, longest = max(map(len, routes), default=0), max(map(len, Reason))
 
-    def row(cells: list[tuple[str, str]], path: str) -> str:
+    def row(cells: list[tuple[str, str]], route: tuple[str, str], path: str) -> str:
         pairs = zip(cells, widths, strict=True)
-        return "  ".join([*(f"{a:<{width}} {b:>7}" for (a, b), width in pairs), path])
+        routed = [f"{route[0]:<{wide}} {route[1]:<{longest}}"] if routes else []
+        return "  ".join([*(f"{a:<{width}} {b:>7}" for (a, b), width in pairs), *routed, path])
 
-    def write(prediction: Prediction) -> None:
+    def write(prediction: Prediction, decision: Decision | None) -> None:
         cells = [("-", "") for _ in model.tasks]
         if prediction.error is None:
             answers = [prediction.tasks[task.name] for task in model.tasks]
             cells = [(answer.label, f"{answer.confidence:.1%}") for answer in answers]
         # The error names the file by itself.
-        print_line(row(cells, prediction.error or prediction.path or ""))
+        route = (decision.route, decision.reason) if decision else ("", "")
+        print_line(row(cells, route, prediction.error or prediction.path or ""))
 
-    print_line(row([(task.name, "sure") for task in model.tasks], "file"))
+    heading = [(task.name, "sure") for task in model.tasks]
+    print_line(row(heading, ("route", "reason"), "file"))
     return write
 
 
