@@ -26,8 +26,10 @@ from beltsight.scene.stains.surface import Cover, Look, make_surface, measure_wh
 _Value = TypeVar("_Value", bound=np.generic)
 _FEWEST_PX = 16
 # Mean change of sqrt(light), in which the eye's steps are about equal; less could not be seen.
-_FAINTEST = 0.06
+_FAINTEST = 0.07
 _MOST_GAIN = 4.0
+_SHARPEST_PX = 0.8
+_LARGER = 1.2  # how much larger than it counts a stain may seem by its soft edge
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,7 +206,8 @@ def cover_pixels(height: Floats, free: NDArray[np.bool_], pixels: int, edge_px: 
         height: float32 (h, w); the highest pixels are covered first.
         free: bool (h, w): the pixels that count. Others are covered by the same threshold.
         pixels: how many, 1 to all that are free.
-        edge_px: width of the soft edge.
+        edge_px: width of the soft edge; made narrower where it would make small spots seem larger
+            than they count.
     """
     values = height[free]
     order = np.argpartition(values, len(values) - pixels)
@@ -216,12 +219,20 @@ def cover_pixels(height: Floats, free: NDArray[np.bool_], pixels: int, edge_px: 
     bits = covered.astype(np.uint8)
     depth_px = cv2.distanceTransform(bits, cv2.DIST_L2, 3) if not covered.all() else bits * 1e3
     depth_px = depth_px - cv2.distanceTransform(1 - bits, cv2.DIST_L2, 3) - (bits - 0.5)
-    alpha = np.clip(0.5 + depth_px / (2 * max(edge_px, 0.8)), 0, 1)
     return Cover(
-        np.asarray(alpha, np.float32),
+        _soft(np.asarray(depth_px, np.float32), free, pixels, edge_px),
         np.asarray(depth_px, np.float32),
         np.asarray(height - threshold, np.float32),
     )
+
+
+def _soft(depth_px: Floats, free: NDArray[np.bool_], pixels: int, edge_px: float) -> Floats:
+    """Alpha by the distance to the edge: 0.5 there, in sum about as much as is covered."""
+    while True:
+        alpha = np.clip(0.5 + depth_px / np.float32(2 * max(edge_px, _SHARPEST_PX)), 0, 1)
+        if edge_px <= _SHARPEST_PX or alpha[free].sum() <= _LARGER * pixels:
+            return np.asarray(alpha, np.float32)
+        edge_px /= 2
 
 
 @cache

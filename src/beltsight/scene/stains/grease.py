@@ -35,7 +35,7 @@ def lay_grease(surface: Surface, look: Look, share: float, rng: np.random.Genera
     gloss = surface.full(_gloss(coarse, rng)) * np.float32(_gloss_gain(surface, rng))
     haze = rng.uniform(0.03, 0.12) if surface.is_dark else rng.uniform(0, 0.03)
     mottled = surface.full(_soft_noise(coarse.shape, rng.uniform(1, 8), rng))
-    depth = 0.4 + 1.6 * look.strength**1.5
+    depth = 0.5 + 1.6 * look.strength**1.5
     rim = rng.uniform(0, 0.5) * (rng.random() < 0.6)
     bumpy = rng.uniform(0, 0.5)
 

@@ -47,7 +47,7 @@ def lay_liquid(surface: Surface, look: Look, share: float, rng: np.random.Genera
     coarse = _distance(_shapes(surface, look.size, share, down, rng))
     height = surface.full(coarse)
     absorbs, body, cloud = _dried(_choose(surface, rng), surface, rng)
-    film = 0.25 + 1.2 * look.strength**1.4
+    film = 0.45 + 1.3 * look.strength**1.4
     pooled = surface.full(_pooled(coarse.shape, down, rng))
     lively = surface.full(_bends(coarse.shape, 5, rng))
     dregs = _dregs(surface, rng)
@@ -75,7 +75,7 @@ class _Tides(NamedTuple):
     @classmethod
     def draw(cls, surface: Surface, rng: np.random.Generator) -> _Tides:
         width = max(0.8, surface.unit_px * rng.uniform(0.003, 0.012))
-        has_rim, has_inner = rng.random() < 0.8, rng.random() < 0.4
+        has_rim, has_inner = rng.random() < 0.9, rng.random() < 0.4
         return cls(
             width, width, rng.uniform(0.3, 1.5) * has_rim,
             surface.unit_px * rng.uniform(0.02, 0.07), rng.uniform(0.2, 0.8) * has_inner,
@@ -94,7 +94,7 @@ def _choose(surface: Surface, rng: np.random.Generator) -> _Drink:
         drink = _DRINKS[rng.integers(len(_DRINKS))]
         stained = surface.tone * np.exp(-np.array(drink.absorbs)) * (1 - drink.cloud)
         stained = stained + drink.cloud * np.array(drink.body)
-        if np.abs(np.sqrt(stained) - np.sqrt(surface.tone)).max() > 0.15 or surface.is_dark:
+        if np.abs(np.sqrt(stained) - np.sqrt(surface.tone)).max() > 0.22 or surface.is_dark:
             break
     return drink
 
