@@ -25,6 +25,7 @@ from beltsight.errors import (
     ParityError,
 )
 from beltsight.model import Model
+from beltsight.novelty import fit_novelty
 from beltsight.records import Photo, Prediction
 
 COLOURS = {"red": (220, 30, 40), "green": (30, 210, 50), "blue": (20, 40, 230)}
@@ -212,6 +213,32 @@ def test_a_threshold_makes_it_abstain(tmp_path: Path) -> None:
     model = Model.load(write_tiny(tmp_path / "t.onnx", tiny_card(tasks=(task,))))
     sure, unsure = model.predict([paint((250, 10, 10)), paint((120, 118, 122))])
     assert (sure.abstain, unsure.abstain) == (False, True)
+    assert sure.why is None and sure.novel is None and sure.novelty is None
+    assert unsure.why is not None and unsure.why.startswith("unsure of material: ")
+    assert unsure.why.endswith("accepted from 0.900")
+
+
+def test_what_it_has_never_seen_makes_it_abstain(tmp_path: Path, model: Model) -> None:
+    rng = np.random.default_rng(0)
+    known = np.concatenate([rng.normal((200, 20, 20), 4, (30, 3)), rng.normal(90, 4, (30, 3))])
+    photos = [paint((int(r), int(g), int(b))) for r, g, b in known.clip(0, 255)]
+    embeddings = np.stack([p.embedding for p in model.predict(photos) if p.embedding is not None])
+    novelty = fit_novelty(embeddings[::2], embeddings[1::2], components=1)
+    path = write_tiny(tmp_path / "n.onnx", tiny_card(novelty=novelty.to_card()))
+    seen, strange = Model.load(path).predict([photos[0], paint((0, 90, 255))])
+    assert (seen.novel, seen.abstain, seen.why) == (False, False, None)
+    assert (strange.novel, strange.abstain) == (True, True)
+    assert strange.why is not None and strange.why.startswith("unlike anything seen: novelty")
+    assert strange.embedding is not None
+    expected = novelty.score(strange.embedding[None])[0]
+    assert strange.novelty == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_class_statistics_of_another_width_are_refused(tmp_path: Path) -> None:
+    table = np.random.default_rng(0).normal(size=(40, 7))
+    card = tiny_card(novelty=fit_novelty(table, table).to_card())
+    with pytest.raises(ModelFileError, match=r"'embedding' has shape .*does not fit its card"):
+        Model.load(write_tiny(tmp_path / "n.onnx", card))
 
 
 def test_the_hash_is_that_of_the_file(model: Model, file: Path) -> None:
@@ -287,7 +314,7 @@ def test_outputs_that_the_graph_lacks_are_named(tmp_path: Path) -> None:
 def test_classes_must_fit_the_graph(tmp_path: Path) -> None:
     tasks = (TaskCard(name="material", classes=("a", "b")),)
     card = tiny_card(tasks=tasks, golden=GoldenCard())
-    with pytest.raises(ModelFileError, match=r"'material' has shape .* does not fit the classes"):
+    with pytest.raises(ModelFileError, match=r"'material' has shape .* does not fit its card"):
         Model.load(write_tiny(tmp_path / "c.onnx", card))
 
 

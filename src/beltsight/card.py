@@ -22,6 +22,7 @@ from pydantic import (
 
 from beltsight.errors import DecodeError, ModelFileError, TooLargeError
 from beltsight.image import Preparation, decode
+from beltsight.novelty import NoveltyCard
 from beltsight.records import Photo, TaskSpec
 
 CARD_KEY = "beltsight.card"
@@ -68,14 +69,34 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class PurityCard(_Part):
+    """Where a task's threshold comes from: a share of accepted answers that must be right.
+
+    Args:
+        target: the share asked for.
+        certified: whether validation proves it, with ``confidence``; else it is an estimate.
+        confidence: of the proof.
+        n: validation photos, of which ``accepted`` were at or over the threshold, and of these
+            ``right`` were right.
+    """
+
+    target: float = Field(gt=0, lt=1)
+    certified: bool
+    confidence: float = Field(gt=0, lt=1)
+    n: int = Field(ge=1)
+    accepted: int = Field(ge=0)
+    right: int = Field(ge=0)
+
+
 class TaskCard(_Part):
-    """One task: its classes in output order and its calibration."""
+    """One task: its classes in output order, its calibration, and from where on it is sure."""
 
     name: str = Field(min_length=1)
     classes: tuple[str, ...] = Field(min_length=2)
     ordered: bool = False
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
     threshold: float | None = Field(None, ge=0, le=1)
+    purity: PurityCard | None = None
     map: bool = True
 
     @model_validator(mode="after")
@@ -135,6 +156,7 @@ class Card(_Part):
     tasks: tuple[TaskCard, ...] = Field(min_length=1)
     preparation: PreparationCard
     training: TrainingCard
+    novelty: NoveltyCard | None = None
     metrics: Annotated[dict[str, Any], AfterValidator(_check_finite)] = Field(default_factory=dict)
     licence: str = ""
     notice: str = ""

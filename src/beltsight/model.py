@@ -23,6 +23,7 @@ from beltsight.config import ASSETS
 from beltsight.engine import Engine, OnnxRuntimeEngine, run_in_batches
 from beltsight.errors import ConfigError, ImageError, ModelError, ModelFileError, ParityError
 from beltsight.image import Preparation, Source, prepare
+from beltsight.novelty import Novelty
 from beltsight.records import Answer, Floats, Photo, Prediction, TaskSpec
 
 DEFAULT_MODEL = ASSETS / "trashnet-mobilenetv2.onnx"
@@ -224,6 +225,12 @@ class Model:
         """Temperature per task; logits are divided by it."""
         return {task.name: task.temperature for task in self.card.tasks}
 
+    @cached_property
+    def novelty(self) -> Novelty | None:
+        """What photos the model knows look like, or None where its card does not say."""
+        card = self.card.novelty
+        return None if card is None else Novelty.from_card(card)
+
     def _try_prepare(
         self, source: Source, on_error: Literal["raise", "record"]
     ) -> Photo | ImageError:
@@ -242,10 +249,27 @@ class Model:
             for task in self.tasks
         }
         shown = {key.removesuffix("_map"): outputs[key] for key in maps}
-        abstain = _abstains(self.card, answers)
+        novelty = self._novelty_of(outputs["embedding"])
+        novel = None if self.novelty is None else novelty > self.novelty.threshold
+        doubts = _doubts(self.card, answers)
+        if novel and self.novelty is not None:
+            limit = self.novelty.threshold
+            doubts = [f"unlike anything seen: novelty {novelty:.3g}, known to {limit:.3g}", *doubts]
+        can_abstain = novel is not None or any(t.threshold is not None for t in self.card.tasks)
         return Prediction(
-            name, answers, outputs["embedding"], shown, abstain, engine=self.engine.name
+            name,
+            answers,
+            outputs["embedding"],
+            shown,
+            bool(doubts) if can_abstain else None,
+            engine=self.engine.name,
+            novel=novel,
+            novelty=None if self.novelty is None else novelty,
+            why="; ".join(doubts) or None,
         )
+
+    def _novelty_of(self, embedding: Floats) -> float:
+        return 0.0 if self.novelty is None else float(self.novelty.score(embedding[None])[0])
 
     def _check_finite(self, raw: dict[str, Floats]) -> None:
         for task in self.tasks:
@@ -275,11 +299,14 @@ def _answer_of(task: TaskSpec, probabilities: NDArray[np.float64]) -> Answer:
     return Answer(task.classes[best], float(probabilities[best]), table)
 
 
-def _abstains(card: Card, answers: dict[str, Answer]) -> bool | None:
-    thresholds = {task.name: task.threshold for task in card.tasks if task.threshold is not None}
-    if not thresholds:
-        return None
-    return any(answers[name].confidence < limit for name, limit in thresholds.items())
+def _doubts(card: Card, answers: dict[str, Answer]) -> list[str]:
+    """In words, which answers are less sure than they must be."""
+    return [
+        f"unsure of {task.name}: {answer.label} at {answer.confidence:.3f}, accepted from "
+        f"{task.threshold:.3f}"
+        for task, answer in ((task, answers[task.name]) for task in card.tasks)
+        if task.threshold is not None and answer.confidence < task.threshold
+    ]
 
 
 def _read_model(file: Path) -> bytes:
@@ -311,7 +338,8 @@ def _check_graph(engine: OnnxRuntimeEngine, card: Card, file: Path) -> None:
             f"{file}: the graph takes exactly {shape[0]} photos at a time; export it with a free "
             "first dimension"
         )
-    wanted: dict[str, tuple[int | None, ...]] = {"embedding": (None,)}
+    width = card.novelty.width if card.novelty else None
+    wanted: dict[str, tuple[int | None, ...]] = {"embedding": (width,)}
     for task in card.tasks:
         wanted[task.name] = (len(task.classes),)
         if task.map:
@@ -325,8 +353,8 @@ def _check_graph(engine: OnnxRuntimeEngine, card: Card, file: Path) -> None:
         shape = engine.shapes[name]
         if not _fits(shape[1:], expected) or isinstance(shape[0], int):
             raise ModelFileError(
-                f"{file}: output {name!r} has shape {list(shape)}, which does not fit the classes "
-                "in its card, one row per photo"
+                f"{file}: output {name!r} has shape {list(shape)}, which does not fit its card, "
+                "one row per photo"
             )
 
 

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import beltsight
-from beltsight.calibrate import fit_temperature
+from beltsight.calibrate import fit_temperature, softmax
 from beltsight.card import (
     Card,
     GoldenCard,
     PreparationCard,
+    PurityCard,
     TaskCard,
     TrainingCard,
     golden_batch,
@@ -23,7 +24,9 @@ from beltsight.card import (
 )
 from beltsight.engine import Engine, run_in_batches
 from beltsight.metrics import task_metrics
+from beltsight.novelty import NoveltyCard, fit_novelty
 from beltsight.records import Floats, TaskSpec
+from beltsight.selective import PurityChoice, choose_threshold
 from beltsight.train.export import (
     PARITY_PHOTOS,
     check_parity,
@@ -36,6 +39,9 @@ from beltsight.train.photos import UNLABELLED, PreparedPhotos
 from beltsight.train.settings import TrainSettings
 
 _GOLDEN_PHOTOS = 2
+# More photos hardly change what the embeddings of known photos look like, and each takes its time.
+_MOST_EMBEDDED = 2000
+_FEWEST_EMBEDDED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +89,9 @@ def package_model(
     if len(real) < PARITY_PHOTOS:
         real = np.concatenate([real, train.pixels()[: PARITY_PHOTOS - len(real)]])
     check_parity(network, engine, real)
-    logits = run_in_batches(engine, val.pixels(), [task.name for task in network.tasks])
-    temperatures, metrics = _measure(network.tasks, logits, val)
+    names = [task.name for task in network.tasks]
+    outputs = run_in_batches(engine, val.pixels(), [*names, "embedding"])
+    temperatures, metrics = _measure(network.tasks, outputs, val)
     card = Card(
         name=about.name,
         version=about.version,
@@ -102,14 +109,64 @@ def package_model(
             height=preparation.height, width=preparation.width, fill=preparation.fill
         ),
         training=_training_card(train, val, settings, about),
+        novelty=_novelty(engine, train, outputs["embedding"]),
         metrics=metrics,
         licence=about.licence,
         notice=about.notice,
         golden=_golden(engine, network.tasks, real, settings),
         beltsight_version=beltsight.__version__,
     )
+    if settings.purity:
+        card = with_purity(card, outputs, val.labels, settings.purity)
     save_model(graph, card, path)
     return card
+
+
+def with_purity(
+    card: Card, outputs: dict[str, Floats], labels: NDArray[np.int64], target: float
+) -> Card:
+    """The card with a threshold of the first task.
+
+    Args:
+        card: has the temperature.
+        outputs: logits (N, C) of validation photos under the task's name.
+        labels: int64 (N, tasks).
+        target: share of accepted answers that must be right, 0 to 1, ends excluded.
+    """
+    task = card.tasks[0]
+    known = labels[:, 0] != UNLABELLED
+    probabilities = softmax(outputs[task.name][known], task.temperature)
+    correct = probabilities.argmax(axis=1) == labels[known, 0]
+    choice = choose_threshold(probabilities.max(axis=1), correct, target)
+    first = task.model_copy(update=_threshold(choice))
+    return card.model_copy(update={"tasks": (first, *card.tasks[1:])})
+
+
+def _threshold(choice: PurityChoice) -> dict[str, Any]:
+    point = choice.best
+    purity = PurityCard(
+        target=choice.target,
+        certified=choice.is_certified,
+        confidence=choice.confidence,
+        n=choice.n,
+        accepted=point.accepted if point else 0,
+        right=point.right if point else 0,
+    )
+    # Where no threshold reaches the target, nothing is accepted.
+    return {"threshold": point.threshold if point else 1.0, "purity": purity}
+
+
+def _novelty(engine: Engine, train: PreparedPhotos, known: Floats) -> NoveltyCard | None:
+    """What the training photos look like; None of too few."""
+    n = len(train)
+    if n < _FEWEST_EMBEDDED:
+        return None
+    chosen = np.linspace(0, n - 1, min(n, _MOST_EMBEDDED)).round().astype(np.int64)
+    parts = [
+        run_in_batches(engine, train.pixels()[rows], ["embedding"])["embedding"]
+        for rows in np.array_split(chosen, -(-len(chosen) // 256))
+    ]
+    return fit_novelty(np.concatenate(parts), known).to_card()
 
 
 def _measure(

@@ -107,6 +107,8 @@ class TrainSettings(_Part):
         val_fraction: share of train held out where the data set has no val split.
         skip_unreadable: leave out photos that cannot be decoded, and list them, instead of failing.
         tensorboard: write TensorBoard events, too.
+        purity: share of accepted answers to the first task that must be right, e.g. 0.97: the
+            model abstains below the confidence at which validation shows it. 0 for no threshold.
         seed: same seed, same data, same run.
         workers: processes that augment; 0 augments in the training process.
         threads: CPU threads of PyTorch; 0 for one per core.
@@ -142,6 +144,7 @@ class TrainSettings(_Part):
     cache_folder: str = ""
     val_fraction: float = Field(0.15, gt=0, lt=0.9)
     skip_unreadable: bool = False
+    purity: float = Field(0.0, ge=0, lt=1)
     tensorboard: bool = False
     seed: int = Field(0, ge=0, lt=2**31)
     workers: int = Field(2, ge=0, le=64)
