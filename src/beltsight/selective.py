@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from beltsight.certificate import find_laxest
 from beltsight.errors import ConfigError
-from beltsight.intervals import binomial_cdf, exact_interval, fewest_without_mistake
+from beltsight.intervals import exact_interval, fewest_without_mistake
 from beltsight.reliability import check_answers
-
-_MOST_TESTS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +256,11 @@ def choose_threshold(
     fewest = fewest_without_mistake(target, confidence)
     ranked = _rank(*check_answers(confidences, correct))
     reached = np.flatnonzero(ranked.mistakes <= (1.0 - target) * ranked.counts + 1e-9)
-    certified = _certify(ranked, target, confidence) if ranked.n >= fewest else None
+    certified = None
+    if ranked.n >= fewest:
+        certified = find_laxest(
+            ranked.counts, ranked.mistakes, ranked.promised, 1.0 - target, 1.0 - confidence
+        )
     return PurityChoice(
         target=target,
         confidence=confidence,
@@ -343,68 +346,6 @@ def _rank(confidences: NDArray[np.float64], correct: NDArray[np.bool_]) -> _Rank
     last = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)
     mistakes = np.cumsum(~correct[order])[last]
     return _Ranked(values[last], last + 1, mistakes, np.cumsum(1.0 - values)[last])
-
-
-def _certify(ranked: _Ranked, target: float, confidence: float) -> int | None:
-    """Place of the laxest entry that the series of tests reaches, or None."""
-    level, risk = 1.0 - confidence, 1.0 - target
-    places, allowed = _series(ranked, risk, level)
-    start = int(np.argmax([
-        _poisson_cdf(most, float(ranked.promised[place]))
-        for place, most in zip(places, allowed, strict=True)
-    ]))  # fmt: skip
-    certified = None
-    for place in places[start:]:
-        if binomial_cdf(int(ranked.mistakes[place]), int(ranked.counts[place]), risk) > level:
-            break
-        certified = place
-    return certified
-
-
-def _series(ranked: _Ranked, risk: float, level: float) -> tuple[list[int], list[int]]:
-    """The places to test, strict to lax, and how many mistakes each may hold.
-
-    Each number of mistakes is tested where it is first allowed: in between, a new mistake would
-    end the series although a few photos later it is forgiven.
-    """
-    last = _most_mistakes(ranked.n, risk, level)
-    numbers = np.unique(np.linspace(0, last, _MOST_TESTS).round().astype(int))
-    counts = [_fewest_accepted(int(number), ranked.n, risk, level) for number in numbers]
-    places = sorted({int(np.searchsorted(ranked.counts, count)) for count in [*counts, ranked.n]})
-    return places, [_most_mistakes(int(ranked.counts[place]), risk, level) for place in places]
-
-
-def _most_mistakes(accepted: int, risk: float, level: float) -> int:
-    """The most mistakes that still certify; the caller knows that none would."""
-    low, high = 0, accepted
-    while high - low > 1:
-        middle = (low + high) // 2
-        if binomial_cdf(middle, accepted, risk) <= level:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-def _fewest_accepted(mistakes: int, n: int, risk: float, level: float) -> int:
-    """The least number of accepted photos at which so many mistakes certify; at most ``n``."""
-    low, high = mistakes, n
-    while high - low > 1:
-        middle = (low + high) // 2
-        if binomial_cdf(mistakes, middle, risk) <= level:
-            high = middle
-        else:
-            low = middle
-    return high
-
-
-def _poisson_cdf(most: int, mean: float) -> float:
-    """Probability of at most so many rare events."""
-    if mean <= 0.0:
-        return 1.0
-    counts = np.arange(1, most + 1)
-    logs = np.concatenate([[0.0], np.cumsum(np.log(mean / counts))]) - mean
-    return float(np.exp(logs).sum())
 
 
 def _percent(share: float) -> str:
