@@ -20,7 +20,8 @@ from beltsight.card import GoldenCard, TaskCard, content_hash
 from beltsight.config import ASSETS
 from beltsight.dataset import load_dataset
 from beltsight.errors import DatasetError, ModelFileError, SplitError
-from beltsight.evaluate import Evaluation, evaluate, find_leak, with_twins
+from beltsight.evaluate import Evaluation, evaluate, with_twins
+from beltsight.leak import find_leak
 from beltsight.model import Model
 from beltsight.records import Sample
 

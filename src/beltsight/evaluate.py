@@ -16,17 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beltsight.calibrate import softmax
-from beltsight.card import Card, is_marked, unpack_marks
+from beltsight.card import Card
+from beltsight.confidence import confidence_figures
 from beltsight.config import nearest
-from beltsight.dataset.duplicates import hash_file
 from beltsight.dataset.index import Dataset, load_dataset
-from beltsight.errors import DatasetError, ImageError, SplitError
+from beltsight.errors import DatasetError, ImageError
+from beltsight.leak import Leak, find_leak, refuse_known
 from beltsight.metrics import task_metrics, wilson_interval
 from beltsight.model import Model
 from beltsight.records import Floats, Sample, TaskSpec
-
-LEAK_LIMIT = 0.05
-"""A split with a larger share of photos that the model knows is not a test split."""
 
 SampleWatch = Callable[[Sequence[Sample]], Iterable[Sample]]
 """Gives the samples on one by one, as ``tqdm.tqdm`` does."""
@@ -55,29 +53,6 @@ class Mistake:
     truth_probability: float
 
 
-@dataclass(frozen=True, slots=True)
-class Leak:
-    """Photos measured on that the model has learned from or was chosen by.
-
-    Args:
-        learned: paths of photos that the model was trained on.
-        chosen_by: paths of its validation photos.
-        checked: False where the model's card does not record its photos.
-
-    Photos are known by their bytes, by the marks in the model's card; a copy that was saved again
-    is none of these but a twin, see :func:`beltsight.dataset.twins.find_twins`.
-    """
-
-    learned: tuple[str, ...] = ()
-    chosen_by: tuple[str, ...] = ()
-    checked: bool = True
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """All of them, sorted."""
-        return tuple(sorted({*self.learned, *self.chosen_by}))
-
-
 @dataclass(frozen=True)
 class TaskResult:
     """The answers to one task, on the photos that are labelled for it.
@@ -85,6 +60,7 @@ class TaskResult:
     Args:
         task: its classes.
         temperature: of the model's calibration.
+        threshold: confidence from which on the model does not abstain, or None.
         paths: (N,) relative to the data set.
         files: (N,) the photos.
         labels: int64 (N,) class indices.
@@ -97,6 +73,7 @@ class TaskResult:
     files: tuple[Path, ...]
     labels: NDArray[np.int64]
     logits: Floats
+    threshold: float | None = None
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
@@ -107,6 +84,11 @@ class TaskResult:
     def metrics(self) -> dict[str, Any]:
         """See :func:`beltsight.metrics.task_metrics`."""
         return task_metrics(self.task, self.logits, self.labels, self.temperature)
+
+    @cached_property
+    def confidence(self) -> dict[str, Any]:
+        """See :func:`beltsight.confidence.confidence_figures`."""
+        return confidence_figures(self.probabilities, self.labels, self.threshold)
 
     @cached_property
     def mistakes(self) -> tuple[Mistake, ...]:
@@ -181,6 +163,7 @@ class Evaluation:
             "split": self.split,
             "n": self.n,
             "tasks": {name: result.metrics for name, result in self.tasks.items()},
+            "confidence": {name: result.confidence for name, result in self.tasks.items()},
             "model": {
                 "name": self.card.name,
                 "version": self.card.version,
@@ -250,7 +233,7 @@ def evaluate(
     samples = _labelled(dataset, model)
     leak = find_leak(dataset, samples, model.card)
     if split == "test":
-        _refuse_known(dataset, leak, len(samples))
+        refuse_known(dataset, leak, len(samples))
     shown = samples if progress is None else progress(samples)
     rows, unreadable = _answers(model, dataset, shown, batch_size)
     if not rows:
@@ -283,42 +266,6 @@ def with_twins(evaluation: Evaluation, twins: Mapping[str, str] | None) -> Evalu
     measured = {path for result in evaluation.tasks.values() for path in result.paths}
     known = twins and {path: other for path, other in twins.items() if path in measured}
     return replace(evaluation, twins=known)
-
-
-def find_leak(dataset: Dataset, samples: Sequence[Sample], card: Card) -> Leak:
-    """Which photos the model was trained on or chosen by, by the marks in its card.
-
-    Args:
-        dataset: gives the paths their shown form.
-        samples: the photos to look at; a file that cannot be read is passed over.
-        card: of the model.
-    """
-    learned_marks = unpack_marks(card.training.train_marks)
-    chosen_marks = unpack_marks(card.training.val_marks)
-    if not learned_marks and not chosen_marks:
-        return Leak(checked=False)
-    learned, chosen_by = [], []
-    for sample in samples:
-        try:
-            digest = hash_file(sample.path)
-        except ImageError:
-            continue  # named among the unreadable photos when its turn comes
-        if is_marked(digest, learned_marks):
-            learned.append(dataset.shown_path(sample))
-        elif is_marked(digest, chosen_marks):
-            chosen_by.append(dataset.shown_path(sample))
-    return Leak(tuple(learned), tuple(chosen_by))
-
-
-def _refuse_known(dataset: Dataset, leak: Leak, n: int) -> None:
-    known = len(leak.paths)
-    if known > LEAK_LIMIT * n:
-        raise SplitError(
-            f"{dataset.root}: split 'test' is not a test for this model: it was trained on "
-            f"{len(leak.learned)} and chosen by {len(leak.chosen_by)} of these {n} photos "
-            f"({known / n:.0%}; {leak.paths[0]} is one). Measure on photos that it has not seen, "
-            "or name what this is: --split val, or --split all"
-        )
 
 
 def _labelled(dataset: Dataset, model: Model) -> tuple[Sample, ...]:
@@ -380,6 +327,7 @@ def _result(
         files=tuple(sample.path for sample, _ in known),
         labels=np.array([task.classes.index(s.labels[task.name]) for s, _ in known], np.int64),
         logits=np.array(logits, np.float32).reshape(len(known), len(task.classes)),
+        threshold=next(card.threshold for card in model.card.tasks if card.name == task.name),
     )
 
 

@@ -12,7 +12,7 @@ from tests.tiny import tiny_card, tiny_graph, write_tiny
 from beltsight import load, load_dataset, model
 from beltsight.card import GoldenCard, TaskCard, content_hash
 from beltsight.config import ASSETS
-from beltsight.evaluate import find_leak
+from beltsight.leak import find_leak
 
 DEMO = ASSETS / "demo"
 MATERIALS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")

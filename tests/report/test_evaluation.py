@@ -12,7 +12,8 @@ from tests.tiny import CLASSES, paint, tiny_card, write_tiny
 
 from beltsight.card import TaskCard
 from beltsight.dataset import load_dataset
-from beltsight.evaluate import Evaluation, Leak, evaluate
+from beltsight.evaluate import Evaluation, evaluate
+from beltsight.leak import Leak
 from beltsight.model import Model
 from beltsight.report.evaluation import (
     evaluation_page,
@@ -77,7 +78,7 @@ def test_training_curves_stand_where_the_run_has_them(
     (tmp_path / "run" / "metrics.csv").write_text(HISTORY)
     page = write_evaluation(evaluation, model, tmp_path / "out").read_text(encoding="utf-8")
     assert "How it was trained" in page
-    assert page.count('<polyline class="curve') == 1 + 3
+    assert page.count('<polyline class="curve') == 2 + 3  # reliability and purity, then training
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from beltsight.report.figures import Axes, curve_figure, reliability_figure, ticks
+from beltsight.report.figures import Axes, curve_figure, purity_figure, reliability_figure, ticks
 
 
 def test_axes_put_the_corners_into_the_corners() -> None:
@@ -38,9 +38,22 @@ def test_a_reliability_figure_draws_each_bin() -> None:
     ]
     figure = reliability_figure(bins)
     first, last = figure["dots"]
-    assert first["y"] < first["ideal"]  # more often right than it says: above the diagonal
-    assert last["y"] > last["ideal"]
+    for dot in (first, last):
+        assert dot["high_y"] < dot["y"] < dot["low_y"]  # pixels count downwards
+    spans = [dot["low_y"] - dot["high_y"] for dot in (first, last)]
+    assert spans[0] > 1.5 * spans[1]  # two photos say less than eight
     assert figure["bars"][1]["h"] == pytest.approx(4 * figure["bars"][0]["h"], abs=0.05)
+
+
+def test_a_purity_figure_marks_what_the_model_accepts() -> None:
+    curve = {"coverage": [0.05, 0.5, 0.9, 1.0], "risk": [1.0, 0.0, 0.05, 0.1]}
+    accepted = {"coverage": 0.9, "purity": 0.95, "n": 90}
+    figure = purity_figure(curve, accepted)
+    assert len(figure["line"].split()) == 3  # the first 5 % say nothing
+    assert f"{figure['mark']['x']},{figure['mark']['y']}" in figure["line"].split()
+    assert dict(figure["rows"])[0.9] == pytest.approx(0.95)
+    assert purity_figure(curve, None)["mark"] is None
+    assert purity_figure({"coverage": [1.0], "risk": [1.0]}, None)["axes"].y == (0, 1)
 
 
 def test_a_reliability_figure_of_nothing_is_empty() -> None:

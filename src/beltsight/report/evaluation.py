@@ -16,7 +16,7 @@ from beltsight.explain import explain, overlay, shrink
 from beltsight.image import decode
 from beltsight.model import Model
 from beltsight.report.about import SPLIT_WORDS, card_facts
-from beltsight.report.figures import curve_figure, reliability_figure
+from beltsight.report.figures import curve_figure, purity_figure, reliability_figure
 from beltsight.report.render import photo_uri, render
 from beltsight.taxonomy import Taxonomy, load_taxonomy
 
@@ -148,7 +148,7 @@ def read_history(path: Path | None) -> dict[str, list[float]] | None:
 def _task_view(
     result: TaskResult, model: Model, taxonomy: Taxonomy, mistakes: int
 ) -> dict[str, Any]:
-    task, metrics = result.task, result.metrics
+    task, metrics, sure = result.task, result.metrics, result.confidence
     shown = {name: taxonomy.show(task.name, name) for name in task.classes}
     return {
         "name": task.name,
@@ -159,6 +159,10 @@ def _task_view(
         "few": [n for n, f in metrics["per_class"].items() if 0 < f["support"] < _FEW_PHOTOS],
         "confused": _confused(metrics["confusion"], task.classes),
         "reliability": reliability_figure(metrics["reliability"]),
+        "calibration": sure["calibration"],
+        "purity": purity_figure(sure["risk_coverage"], sure["accepted"]),
+        "accepted": sure["accepted"],
+        "excess_area": sure["risk_coverage"]["excess_area"],
         "mistakes": len(result.mistakes),
         "tiles": [_tile(mistake, model, task.name) for mistake in _choose(result, mistakes)],
     }

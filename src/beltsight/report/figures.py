@@ -7,6 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from beltsight.metrics import wilson_interval
+
+_COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
+_LEAST_COVERAGE = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Axes:
@@ -77,8 +82,9 @@ def reliability_figure(bins: Sequence[dict[str, Any]]) -> dict[str, Any]:
         x1, base = counts.point(part["high"], 0)
         bars.append({"x": x0 + 1, "y": y0, "w": x1 - x0 - 2, "h": base - y0, "n": part["n"]})
         x, y = axes.point(part["confidence"], part["accuracy"])
-        _, ideal = axes.point(0, part["confidence"])
-        dots.append({"x": x, "y": y, "ideal": ideal, **part})
+        low, high = wilson_interval(round(part["accuracy"] * part["n"]), part["n"])
+        ends = {"low_y": axes.point(0, low)[1], "high_y": axes.point(0, high)[1]}
+        dots.append({"x": x, "y": y, **ends, **part})
     return {
         "axes": axes,
         "counts": counts,
@@ -88,6 +94,39 @@ def reliability_figure(bins: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "bars": bars,
         "line": axes.line([b["confidence"] for b in bins], [b["accuracy"] for b in bins]),
     }
+
+
+def purity_figure(curve: dict[str, Any], accepted: dict[str, Any] | None) -> dict[str, Any]:
+    """Purity over coverage: what is gained where the least sure answers are not accepted.
+
+    Args:
+        curve: of :meth:`beltsight.selective.RiskCoverage.to_record`.
+        accepted: of :func:`beltsight.confidence.confidence_figures`, to be marked, or None.
+    """
+    # Of fewer photos the share jumps with each of them.
+    kept = [i for i, share in enumerate(curve["coverage"]) if share >= _LEAST_COVERAGE]
+    coverage = [curve["coverage"][i] for i in kept]
+    purity = [1 - curve["risk"][i] for i in kept]
+    low = math.floor(10 * min([*purity, 0.9 if min(purity) >= 0.9 else 1.0])) / 10
+    axes = Axes(620, 300, (0, 1), (min(low, 0.9), 1))
+    mark = None
+    if accepted and accepted["n"]:
+        x, y = axes.point(accepted["coverage"], max(accepted["purity"], axes.y[0]))
+        mark = {"x": x, "y": y, **accepted}
+    return {
+        "axes": axes,
+        "x_ticks": [(tick, axes.point(tick, axes.y[0])[0]) for tick in ticks(0, 1)],
+        "y_ticks": [(tick, axes.point(0, tick)[1]) for tick in ticks(*axes.y)],
+        "line": axes.line(coverage, purity),
+        "mark": mark,
+        "rows": [_purity_at(curve, share) for share in _COVERAGES],
+    }
+
+
+def _purity_at(curve: dict[str, Any], coverage: float) -> tuple[float, float]:
+    """(coverage, purity) of the first point of the curve that accepts so much."""
+    place = next(i for i, share in enumerate(curve["coverage"]) if share >= coverage - 1e-9)
+    return curve["coverage"][place], 1 - curve["risk"][place]
 
 
 def curve_figure(

@@ -1,0 +1,84 @@
+"""Which photos of a split a model knows already: a figure on them is no test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from beltsight.card import Card, is_marked, unpack_marks
+from beltsight.dataset.duplicates import hash_file
+from beltsight.dataset.index import Dataset
+from beltsight.errors import ImageError, SplitError
+from beltsight.records import Sample
+
+LEAK_LIMIT = 0.05
+"""A split with a larger share of photos that the model knows is not a test split."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Photos measured on that the model has learned from or was chosen by.
+
+    Args:
+        learned: paths of photos that the model was trained on.
+        chosen_by: paths of its validation photos.
+        checked: False where the model's card does not record its photos.
+
+    Photos are known by their bytes, by the marks in the model's card; a copy that was saved again
+    is none of these but a twin, see :func:`beltsight.dataset.twins.find_twins`.
+    """
+
+    learned: tuple[str, ...] = ()
+    chosen_by: tuple[str, ...] = ()
+    checked: bool = True
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All of them, sorted."""
+        return tuple(sorted({*self.learned, *self.chosen_by}))
+
+
+def find_leak(dataset: Dataset, samples: Sequence[Sample], card: Card) -> Leak:
+    """Which photos the model was trained on or chosen by, by the marks in its card.
+
+    Args:
+        dataset: gives the paths their shown form.
+        samples: the photos to look at; a file that cannot be read is passed over.
+        card: of the model.
+    """
+    learned_marks = unpack_marks(card.training.train_marks)
+    chosen_marks = unpack_marks(card.training.val_marks)
+    if not learned_marks and not chosen_marks:
+        return Leak(checked=False)
+    learned, chosen_by = [], []
+    for sample in samples:
+        try:
+            digest = hash_file(sample.path)
+        except ImageError:
+            continue  # named among the unreadable photos when its turn comes
+        if is_marked(digest, learned_marks):
+            learned.append(dataset.shown_path(sample))
+        elif is_marked(digest, chosen_marks):
+            chosen_by.append(dataset.shown_path(sample))
+    return Leak(tuple(learned), tuple(chosen_by))
+
+
+def refuse_known(dataset: Dataset, leak: Leak, n: int) -> None:
+    """Refuse to call a split a test that the model knows too much of.
+
+    Args:
+        dataset: the split.
+        leak: what the model knows of it.
+        n: photos of the split.
+
+    Raises:
+        SplitError: more than :data:`LEAK_LIMIT` of them.
+    """
+    known = len(leak.paths)
+    if known > LEAK_LIMIT * n:
+        raise SplitError(
+            f"{dataset.root}: split 'test' is not a test for this model: it was trained on "
+            f"{len(leak.learned)} and chosen by {len(leak.chosen_by)} of these {n} photos "
+            f"({known / n:.0%}; {leak.paths[0]} is one). Measure on photos that it has not seen, "
+            "or name what this is: --split val, or --split all"
+        )

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from beltsight.confidence import confidence_figures
+
+
+def test_what_a_threshold_accepts() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.55, 0.45], [0.7, 0.3]])
+    labels = np.array([0, 0, 1, 0])
+    accepted = confidence_figures(probabilities, labels, 0.7)["accepted"]
+    assert (accepted["n"], accepted["right"], accepted["coverage"]) == (3, 2, 0.75)
+    assert accepted["purity"] == pytest.approx(2 / 3)
+    assert accepted["interval"][0] < 2 / 3 < accepted["interval"][1]
+
+
+def test_nothing_accepted_has_no_purity() -> None:
+    accepted = confidence_figures(np.array([[0.6, 0.4], [0.5, 0.5]]), np.array([0, 1]), 0.99)
+    assert accepted["accepted"]["purity"] is None
+    assert accepted["accepted"]["interval"] == [0.0, 1.0]
+
+
+def test_a_model_that_is_too_sure_is_told_from_chance() -> None:
+    rng = np.random.default_rng(0)
+    sure = rng.uniform(0.6, 1, 2000)
+    right = np.where(rng.random(2000) < sure, 0, 1)
+    honest = confidence_figures(np.stack([sure, 1 - sure], 1), right)
+    assert honest["calibration"]["is_calibrated"]
+    wrong = np.where(rng.random(2000) < sure - 0.15, 0, 1)
+    boastful = confidence_figures(np.stack([sure, 1 - sure], 1), wrong)
+    assert not boastful["calibration"]["is_calibrated"]
+    assert boastful["calibration"]["error"] == pytest.approx(0.15, abs=0.03)
+
+
+def test_one_photo_has_no_calibration_but_a_curve() -> None:
+    figures = confidence_figures(np.array([[0.9, 0.1]]), np.array([1]))
+    assert figures["calibration"] is None and figures["accepted"] is None
+    assert figures["risk_coverage"]["risk"] == [1.0]
