@@ -163,6 +163,18 @@ def test_any_seed_on_a_flat_item_is_exact(seed: int, kind: str, share: float, gr
     assert np.array_equal(soiled.photo[~mask], photo[~mask])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_items_stay_numbers_whatever_the_seed(kind: str) -> None:
+    """Fields are drawn on coarser grids and enlarged, which small photos never see."""
+    photo = np.asarray(cv2.resize(draw_scene(2).photo, (512, 384)), np.uint8)
+    mask = np.ones(photo.shape[:2], bool)
+    for seed in range(25):
+        share = (seed + 1) / 26
+        soiled = soil(photo, mask, kind, share, seed)  # a warning is an error
+        assert np.isfinite(soiled.alpha).all()
+        assert soiled.mask.sum() == round(share * mask.size)
+
+
 def test_blobs_keep_their_part_of_the_item_at_another_resolution() -> None:
     """The same item at twice the pixels: about the same number of spots, not four times as many."""
 

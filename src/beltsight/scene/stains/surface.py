@@ -61,13 +61,13 @@ class Surface:
         return max(2, round(height * scale)), max(2, round(width * scale)), scale
 
     def full(self, field: Floats) -> Floats:
-        """A coarser field at the box's resolution."""
+        """A coarser field at the box's resolution, its values in the same range."""
         height, width = self.solid.shape
         if field.shape[:2] == (height, width):
             return field
-        return np.asarray(
-            cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC), np.float32
-        )
+        fine = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
+        # Cubic interpolation swings over at steps: a colour would become less than black.
+        return np.asarray(np.clip(fine, field.min(), field.max()), np.float32)
 
 
 class Look(NamedTuple):
