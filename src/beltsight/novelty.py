@@ -27,6 +27,7 @@ COMPONENTS = 64
 _MOST_VALUES = 100_000  # of the basis: 267 kB of base64
 _MOST_CHARS = 300_000
 _FEWEST_PHOTOS = 10
+_ROOM = 1.0 + 1e-4  # engines and batch sizes differ in the last digits of an embedding
 _SHORTEST = 1e-3  # of the mean length: an embedding of nothing but zeros has a finite score
 
 
@@ -204,7 +205,7 @@ def fit_novelty(
     shortest = max(_SHORTEST * float(np.linalg.norm(table, axis=1).mean()), 1e-12)
     scores = np.sort(_score(held_out, mean, basis, shortest))
     rank = min(len(scores), ceil((len(scores) + 1) * (1.0 - false_alarm) - 1e-9))
-    threshold = float(scores[rank - 1])
+    threshold = _ROOM * float(scores[rank - 1])
     above = int((scores > threshold).sum())
     return Novelty(
         mean, basis, shortest, threshold, false_alarm, len(table), len(scores), above
