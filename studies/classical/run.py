@@ -31,6 +31,7 @@ from studies.classical.bench import Bench, open_bench, say  # noqa: E402
 from studies.classical.chart import draw_chart  # noqa: E402
 from studies.classical.classifiers import Setting, answers, grid, join_sets, try_all  # noqa: E402
 from studies.classical.controls import assign_folds, fold_accuracy, frame_accuracy  # noqa: E402
+from studies.classical.table import fill_readme  # noqa: E402
 from studies.runner import REPOSITORY, arguments, data_folder, machine, note_look, write_json  # noqa: E402
 
 FOLDS = 5
@@ -254,6 +255,8 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
         study_one(bench, results, look=not given.no_test, in_ledger=not given.quick)
     if not given.no_test:
         draw_chart(results, REPOSITORY / "studies" / "default_model" / "results" / "test.json")
+        if not given.quick:
+            fill_readme(results, HERE / "README.md")
 
 
 if __name__ == "__main__":
