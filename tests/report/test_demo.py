@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
-from tests.tiny import paint, tiny_card, write_tiny
+from onnx import helper, numpy_helper
+from tests.tiny import paint, tiny_card, tiny_graph, write_tiny
 
 from beltsight.card import GoldenCard, TaskCard
 from beltsight.dataset import Dataset, load_dataset
@@ -27,7 +29,7 @@ def test_answers_are_those_of_the_model(tmp_path: Path, dataset: Dataset) -> Non
     wrong, right = run_demo(model, dataset)
     assert (wrong.truth, wrong.answer.label, wrong.right) == ("blue", "red", False)
     assert (right.truth, right.answer.label, right.right) == ("red", "red", True)
-    assert wrong.photo != wrong.heat
+    assert wrong.photo != wrong.heats["material"]
     record = demo_record([wrong, right], "x/index.html")
     assert (record["n"], record["right"]) == (2, 1)
     page = demo_page([wrong, right], model)
@@ -38,7 +40,54 @@ def test_answers_are_those_of_the_model(tmp_path: Path, dataset: Dataset) -> Non
 
 def test_a_model_without_maps_is_shown_by_occlusion(tmp_path: Path, dataset: Dataset) -> None:
     model = Model.load(write_tiny(tmp_path / "m.onnx", with_map=False))
-    assert all(photo.photo != photo.heat for photo in run_demo(model, dataset))
+    assert all(photo.photo != photo.heats["material"] for photo in run_demo(model, dataset))
+
+
+MATERIALS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
+LEVELS = ("clean", "partly", "heavily")
+
+
+def write_three_tasks(path: Path) -> Path:
+    """Six materials; contamination and dirt answer with the scores of the first three."""
+    graph = tiny_graph(classes=6)
+    ends = [numpy_helper.from_array(np.array([v]), n) for n, v in (("s", 0), ("e", 3), ("a", 1))]
+    graph.graph.initializer.extend(ends)
+    outputs: tuple[tuple[str, str, list[str | int | None]], ...] = (
+        ("contamination", "material", ["batch", 3]),
+        ("contamination_map", "material_map", ["batch", 3, 4, 4]),
+        ("dirt", "material", ["batch", 3]),
+    )
+    for name, source, shape in outputs:
+        graph.graph.node.append(helper.make_node("Slice", [source, "s", "e", "a"], [name]))
+        graph.graph.output.append(helper.make_tensor_value_info(name, 1, shape))
+    tasks = (
+        TaskCard(name="material", classes=MATERIALS, threshold=0.3),
+        TaskCard(name="contamination", classes=LEVELS, ordered=True),
+        TaskCard(name="dirt", classes=("dust", "none", "organic"), map=False),
+    )
+    return write_tiny(path, tiny_card(tasks=tasks, golden=GoldenCard()), graph=graph)
+
+
+def test_dirt_maps_and_routes_are_shown_where_the_model_has_them(tmp_path: Path) -> None:
+    model = Model.load(write_three_tasks(tmp_path / "m.onnx"))
+    photos = run_demo(model)
+    soiled = [photo for photo in photos if photo.simulated]
+    assert len(photos) - len(soiled) == 36
+    assert len({photo.truth for photo in soiled}) >= 5 and len(soiled) >= 10
+    for photo in photos:
+        assert set(photo.heats) == {"material", "contamination"}
+        assert photo.decision is not None and photo.decision.model_hash == model.hash
+    assert {photo.truths["contamination"] for photo in soiled} == {"partly", "heavily"}
+    assert all(photo.truths["contamination"] == "clean" for photo in photos[:36])
+    page = demo_page(photos, model)
+    assert "The dirt is simulated." in page
+    assert page.count("data:image/jpeg") == 3 * len(photos)
+    assert page.count("goes to") == len(photos)
+    record = demo_record(photos, "x")
+    assert record["n"] == 36
+    assert all(line["route"] and line["reason"] for line in record["photos"])
+    again = run_demo(model)
+    assert [photo.photo for photo in again] == [photo.photo for photo in photos]
 
 
 def test_only_a_test_figure_is_called_one(tmp_path: Path) -> None:
@@ -55,9 +104,6 @@ def test_only_a_test_figure_is_called_one(tmp_path: Path) -> None:
 
 
 def test_another_task_cannot_be_shown(tmp_path: Path, dataset: Dataset) -> None:
-    from onnx import helper
-    from tests.tiny import tiny_graph
-
     graph = tiny_graph(with_map=False)
     graph.graph.node.append(helper.make_node("Identity", ["material"], ["dirt"]))
     graph.graph.output.append(helper.make_tensor_value_info("dirt", 1, ["batch", 3]))

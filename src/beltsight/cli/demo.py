@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from beltsight.report.demo import DemoPhoto
 
 
 def command(
@@ -36,20 +39,11 @@ def command(
     if json:
         print_json(record)
         return
-    print_table(
-        "",
-        ("file", "truth", "answer", "confidence", ""),
-        [
-            (
-                p.file,
-                p.truth,
-                p.answer.label,
-                f"{p.answer.confidence:.1%}",
-                "" if p.right else "wrong",
-            )
-            for p in photos
-        ],
-    )
+    has_routes = any(photo.decision for photo in photos)
+    heading = ("file", "truth", "answer", "confidence", "")
+    routed = ("dirt, simulated", "contamination", "route", "reason") if has_routes else ()
+    rows = [(*_answer_cells(p), *(_route_cells(p) if has_routes else ())) for p in photos]
+    print_table("", (*heading, *routed), rows)
     low, high = wilson_interval(record["right"], record["n"])
     note(
         f"{record['right']} of {record['n']} right (95 % interval {low:.0%} to {high:.0%}: "
@@ -57,4 +51,20 @@ def command(
     )
     figure = stated_test_figure(model)
     note(f"The card states {figure}." if figure else "The card states no test figure.")
+    if has_routes:
+        note("Dirt is simulated: measure on your own labelled photos what that is worth.")
     note(f"Open {page.resolve().as_uri()}")
+
+
+def _answer_cells(photo: DemoPhoto) -> tuple[str, ...]:
+    answer = photo.answer
+    wrong = "" if photo.right else "wrong"
+    return photo.file, photo.truth, answer.label, f"{answer.confidence:.1%}", wrong
+
+
+def _route_cells(photo: DemoPhoto) -> tuple[str, ...]:
+    level = photo.prediction.tasks.get("contamination")
+    level_text = f"{level.label} {level.confidence:.1%}" if level else ""
+    if photo.decision is None:
+        return photo.simulated, level_text, "", ""
+    return photo.simulated, level_text, photo.decision.route, photo.decision.reason
