@@ -13,10 +13,12 @@ from importlib.metadata import version as _version
 __version__ = _version("beltsight")
 
 from beltsight.dataset import Dataset, load_dataset
+from beltsight.decide import Decider, Reason, bind
 from beltsight.errors import BeltsightError
 from beltsight.evaluate import Evaluation, evaluate
 from beltsight.image import Preparation, prepare
 from beltsight.model import Model, load
+from beltsight.policy import Policy, load_policy
 from beltsight.records import Answer, Decision, Frame, Item, Prediction, Sample, TaskSpec
 from beltsight.train import train
 
@@ -24,18 +26,23 @@ __all__ = [
     "Answer",
     "BeltsightError",
     "Dataset",
+    "Decider",
     "Decision",
     "Evaluation",
     "Frame",
     "Item",
     "Model",
+    "Policy",
     "Prediction",
     "Preparation",
+    "Reason",
     "Sample",
     "TaskSpec",
+    "bind",
     "evaluate",
     "load",
     "load_dataset",
+    "load_policy",
     "prepare",
     "train",
 ]

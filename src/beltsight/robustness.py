@@ -1,0 +1,347 @@
+"""How a model's answers hold when photos get worse: accuracy against the severity of each change.
+
+A photo is decoded, changed, and then goes the way of every photo: prepared, answered. Photos whose
+longer side is over 512 pixels are shrunk to that first, so that a pixel of blur, a level of noise
+and a JPEG's quality mean the same for every camera.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beltsight.config import nearest
+from beltsight.dataset.index import Dataset, load_dataset
+from beltsight.errors import DatasetError, ImageError
+from beltsight.explain import shrink
+from beltsight.image import decode
+from beltsight.leak import find_leak, refuse_known
+from beltsight.metrics import wilson_interval
+from beltsight.model import Model
+from beltsight.records import Floats, Photo, Sample
+from beltsight.scene import CutOut, cut_out, find_foreground
+from beltsight.scene.damage import CHANGES, Changed, change_photo, check_change
+
+__all__ = ["CHANGES", "SIDE_PX", "Answered", "change_photo", "find_others", "measure_robustness"]
+
+SIDE_PX = 512
+_PLAIN = "plain"
+_NOT_ASKED = -1
+_TRUSTED = 0.5
+_ITEM_SHARES = (0.03, 0.7)  # of the photo, that an item may take
+_OTHERS = 24
+_SOLID = 0.3  # least part of its box that an item takes which is laid over another
+_LEVEL, _CLEAN = "contamination", "clean"
+_Ints = NDArray[np.int64]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """Answers to photos under one change.
+
+    Args:
+        change: a name of :data:`CHANGES`, or ``plain``.
+        amounts: the neutral one first.
+        labels: per task int64 (amounts, photos) of class indices; -1 where it was not asked.
+        answers: the same for what the model said.
+    """
+
+    change: str
+    amounts: tuple[float, ...]
+    labels: Mapping[str, _Ints]
+    answers: Mapping[str, _Ints]
+
+
+def measure_robustness(
+    model: Model | str | os.PathLike[str],
+    data: Dataset | str | os.PathLike[str],
+    split: str = "test",
+    *,
+    changes: Mapping[str, Sequence[float]] | None = None,
+    seed: int = 0,
+    batch_size: int = 16,
+    keep: Path | None = None,
+    progress: Progress = lambda change, done, total: None,
+) -> dict[str, Any]:
+    """Accuracy of each task against the severity of each change.
+
+    Args:
+        model: a model or its file.
+        data: a data set or its path. Items without a label of ``contamination`` are taken for
+            clean ones where dirt is laid on, and are not asked for it elsewhere.
+        split: ``test``, ``val``, ``train`` or ``all``.
+        changes: amounts by change, mild to severe; all of :data:`CHANGES` by default.
+        seed: of what is drawn; each photo draws its own, the same for all amounts of a change.
+        batch_size: photos per call of the engine.
+        keep: a folder for the answers to each change: a call that was interrupted goes on, and
+            one with the same model, photos and amounts asks nothing again.
+        progress: called with (change, photos done, photos in all).
+
+    Returns:
+        A record that JSON can hold: per change its unit and amounts (the neutral one first), and
+        per task and amount ``n``, ``right``, ``accuracy`` with ``interval`` (Wilson, 95 %); ``mean``
+        is the mean accuracy over all amounts but the neutral one.
+
+    Raises:
+        ConfigError: an unknown change or an impossible amount.
+        SplitError: as :func:`beltsight.evaluate`.
+        DatasetError: no photo with a label that the model can answer, or none readable.
+    """
+    model = model if isinstance(model, Model) else Model.load(model)
+    dataset = (data if isinstance(data, Dataset) else load_dataset(data)).select(split)
+    wanted = {name: tuple(c.amounts) for name, c in CHANGES.items()} if changes is None else changes
+    for name, amounts in wanted.items():
+        check_change(name)
+        for amount in amounts:
+            check_change(name, amount)
+    samples = _labelled(dataset, model)
+    if split == "test":
+        refuse_known(dataset, find_leak(dataset, samples, model.card), len(samples))
+    asking = _Asking(model, dataset, samples, seed, batch_size, progress)
+    plain = _kept(keep, asking, _PLAIN, (0.0,))
+    found = [
+        _with_plain(_kept(keep, asking, name, _asked_of(name, amounts)), plain)
+        for name, amounts in wanted.items()
+    ]
+    return {
+        "split": split,
+        "data": str(dataset.root),
+        "n": len(samples),
+        "seed": seed,
+        "model": {"name": model.card.name, "sha256": model.hash, "engine": model.engine.name},
+        "changes": {answered.change: _change_record(answered) for answered in found},
+    }
+
+
+def find_others(samples: Sequence[Sample], seed: int) -> list[tuple[Sample, CutOut]]:
+    """Up to 24 items to lay over others, of as many classes as there are.
+
+    Args:
+        samples: photos to cut them out of.
+        seed: of the order in which photos are tried.
+    """
+    groups: dict[str, list[Sample]] = {}
+    for place in np.random.default_rng(seed).permutation(len(samples)):
+        sample = samples[place]
+        groups.setdefault(next(iter(sample.labels.values()), ""), []).append(sample)
+    found: list[tuple[Sample, CutOut]] = []
+    while groups and len(found) < _OTHERS:
+        for label in sorted(groups):
+            while groups[label]:
+                sample = groups[label].pop()
+                item = _try_cut_out(sample)
+                if item is not None:
+                    found.append((sample, item))
+                    break
+        groups = {label: rest for label, rest in groups.items() if rest}
+    return found[:_OTHERS]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """Which model is asked about which photos."""
+
+    model: Model
+    dataset: Dataset
+    samples: tuple[Sample, ...]
+    seed: int
+    batch_size: int
+    progress: Progress
+
+    def answered(self, change: str, amounts: tuple[float, ...]) -> Answered:
+        """Ask about all photos at all amounts of a change."""
+        specs = {task.name: task.classes for task in self.model.tasks}
+        shape = (len(amounts), len(self.samples))
+        labels = {task: np.full(shape, _NOT_ASKED, np.int64) for task in specs}
+        answers = {task: np.full(shape, _NOT_ASKED, np.int64) for task in specs}
+        held: list[tuple[int, int, Mapping[str, str]]] = []
+        photos: list[Photo] = []
+
+        def ask() -> None:
+            outputs = self.model.outputs(np.stack(photos), list(specs), self.batch_size)
+            for row, (step, place, truth) in enumerate(held):
+                for task, classes in specs.items():
+                    if task in truth and truth[task] in classes:
+                        labels[task][step, place] = classes.index(truth[task])
+                    answers[task][step, place] = int(outputs[task][row].argmax())
+            held.clear()
+            photos.clear()
+
+        for step, place, changed in self._changed(change, amounts):
+            held.append((step, place, {**self.samples[place].labels, **changed.labels}))
+            photos.append(self.model.prepare(changed.photo))
+            if len(photos) >= self.batch_size:
+                ask()
+        if photos:
+            ask()
+        return Answered(change, amounts, labels, answers)
+
+    def _changed(
+        self, change: str, amounts: tuple[float, ...]
+    ) -> Iterator[tuple[int, int, Changed]]:
+        others = find_others(self.samples, self.seed) if change == "occlusion" else []
+        for place, sample in enumerate(self.samples):
+            self.progress(change, place + 1, len(self.samples))
+            try:
+                photo = _open(sample.path)
+            except ImageError:
+                continue
+            if change == _PLAIN:
+                yield 0, place, Changed(photo, {})
+                continue
+            name = self.dataset.shown_path(sample).encode()
+            seed = (self.seed, zlib.crc32(name), zlib.crc32(change.encode()))
+            scene = self._scene(change, sample, photo, others, seed)
+            for step, amount in enumerate(amounts if scene is not None else ()):
+                yield step, place, change_photo(photo, change, amount, seed, **(scene or {}))
+
+    def _scene(
+        self,
+        change: str,
+        sample: Sample,
+        photo: Photo,
+        others: Sequence[tuple[Sample, CutOut]],
+        seed: Sequence[int],
+    ) -> dict[str, Any] | None:
+        """What the change needs beside the photo; None where the photo is passed over."""
+        fill = self.model.card.image_preparation.fill
+        if not CHANGES[change].needs_item:
+            return {"fill": fill}
+        if change == "dirt" and sample.labels.get(_LEVEL, _CLEAN) != _CLEAN:
+            return None
+        item = _item_mask(photo)
+        first = next(iter(sample.labels.values()), "")
+        strange = [
+            cut
+            for other, cut in others
+            if other.path != sample.path and next(iter(other.labels.values()), "") != first
+        ]
+        if item is None or (change == "occlusion" and not strange):
+            return None
+        choice = int(np.random.default_rng(seed).integers(max(1, len(strange))))
+        return {"fill": fill, "item": item, "other": strange[choice] if strange else None}
+
+
+def _asked_of(change: str, amounts: Sequence[float]) -> tuple[float, ...]:
+    """Dirt decides labels, so that its clean photos are asked for, too."""
+    return ((CHANGES[change].neutral,) if change == "dirt" else ()) + tuple(amounts)
+
+
+def _with_plain(answered: Answered, plain: Answered) -> Answered:
+    """The neutral amount first: the plain answers to those photos that were changed."""
+    neutral = CHANGES[answered.change].neutral
+    if answered.amounts[0] == neutral:
+        return answered
+    labels, answers = {}, {}
+    for task, rows in answered.answers.items():
+        seen = (rows != _NOT_ASKED).any(axis=0)
+        first = np.where(seen, plain.labels[task][0], _NOT_ASKED)
+        labels[task] = np.vstack([first, answered.labels[task]])
+        answers[task] = np.vstack([np.where(seen, plain.answers[task][0], _NOT_ASKED), rows])
+    return Answered(answered.change, (neutral, *answered.amounts), labels, answers)
+
+
+def _change_record(answered: Answered) -> dict[str, Any]:
+    change = CHANGES[answered.change]
+    tasks = {}
+    for task, labels in answered.labels.items():
+        rows = [_figures(*pair) for pair in zip(labels, answered.answers[task], strict=True)]
+        worse = [row["accuracy"] for row in rows[1:] if row["n"]]
+        if worse:
+            tasks[task] = {"severities": rows, "mean": float(np.mean(worse))}
+    return {
+        "title": change.title,
+        "unit": change.unit,
+        "amounts": list(answered.amounts),
+        "tasks": tasks,
+    }
+
+
+def _figures(labels: _Ints, answers: _Ints) -> dict[str, Any]:
+    asked = labels != _NOT_ASKED
+    n, right = int(asked.sum()), int((labels == answers)[asked].sum())
+    return {
+        "n": n,
+        "right": right,
+        "accuracy": right / n if n else None,
+        "interval": list(wilson_interval(right, n)) if n else None,
+    }
+
+
+def _kept(
+    folder: Path | None, asking: _Asking, change: str, amounts: tuple[float, ...]
+) -> Answered:
+    """The answers to a change: from the folder, or asked for and kept there."""
+    if folder is None:
+        return asking.answered(change, amounts)
+    names = [[asking.dataset.shown_path(s), sorted(s.labels.items())] for s in asking.samples]
+    parts = [asking.model.hash, names, asking.seed, change, amounts]
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    file = folder / f"{change}-{digest[:16]}.npz"
+    tasks = [task.name for task in asking.model.tasks]
+    if file.exists():
+        with np.load(file, allow_pickle=False) as kept:
+            labels = {task: kept[f"labels {task}"] for task in tasks}
+            return Answered(change, amounts, labels, {t: kept[f"answers {t}"] for t in tasks})
+    answered = asking.answered(change, amounts)
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".{file.name}"
+    arrays = {f"labels {task}": rows for task, rows in answered.labels.items()}
+    arrays |= {f"answers {task}": rows for task, rows in answered.answers.items()}
+    with draft.open("wb") as out:
+        np.savez(out, **arrays)  # type: ignore[arg-type]
+    draft.replace(file)
+    return answered
+
+
+def _labelled(dataset: Dataset, model: Model) -> tuple[Sample, ...]:
+    """Photos with a label for a task of the model, each one that it can give."""
+    tasks = {task.name: task.classes for task in model.tasks}
+    chosen = tuple(s for s in dataset.samples if tasks.keys() & s.labels.keys())
+    for sample in chosen:
+        for task in tasks.keys() & sample.labels.keys():
+            label = sample.labels[task]
+            if label not in tasks[task]:
+                raise DatasetError(
+                    f"{dataset.shown_path(sample)}: {task} {label!r} is not a class of this "
+                    f"model; {nearest(label, tasks[task])}"
+                )
+    if not chosen:
+        raise DatasetError(
+            f"{dataset.root}: no photo has a label for {', '.join(tasks)}, which the model answers"
+        )
+    return chosen
+
+
+def _open(path: Path) -> Photo:
+    return shrink(decode(path, enough=(SIDE_PX, SIDE_PX)), SIDE_PX)
+
+
+def _item_mask(photo: Photo) -> Floats | None:
+    """The item's mask, or None where its outline cannot be trusted."""
+    found = find_foreground(photo)
+    low, high = _ITEM_SHARES
+    return found.mask if found.confidence >= _TRUSTED and low <= found.share <= high else None
+
+
+def _try_cut_out(sample: Sample) -> CutOut | None:
+    """The photo's item, where it can be seen as a thing of its own."""
+    try:
+        photo = _open(sample.path)
+    except ImageError:
+        return None
+    mask = _item_mask(photo)
+    if mask is None:
+        return None
+    item = cut_out(photo, mask)
+    return item if float((item.alpha >= 0.5).mean()) >= _SOLID else None
