@@ -81,6 +81,7 @@ def _fail(message: str, status: int) -> None:
 def _register() -> None:
     """Attach each command; its module imports nothing heavy."""
     from beltsight.cli import (
+        calibrate,
         card,
         check,
         demo,
@@ -102,6 +103,7 @@ def _register() -> None:
         predict,
         train,
         evaluate,
+        calibrate,
         export,
         check,
         split,

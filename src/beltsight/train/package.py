@@ -15,7 +15,6 @@ from beltsight.card import (
     Card,
     GoldenCard,
     PreparationCard,
-    PurityCard,
     TaskCard,
     TrainingCard,
     golden_batch,
@@ -26,7 +25,7 @@ from beltsight.engine import Engine, run_in_batches
 from beltsight.metrics import task_metrics
 from beltsight.novelty import NoveltyCard, fit_novelty
 from beltsight.records import Floats, TaskSpec
-from beltsight.selective import PurityChoice, choose_threshold
+from beltsight.threshold import set_threshold
 from beltsight.train.export import (
     PARITY_PHOTOS,
     check_parity,
@@ -136,24 +135,8 @@ def with_purity(
     task = card.tasks[0]
     known = labels[:, 0] != UNLABELLED
     probabilities = softmax(outputs[task.name][known], task.temperature)
-    correct = probabilities.argmax(axis=1) == labels[known, 0]
-    choice = choose_threshold(probabilities.max(axis=1), correct, target)
-    first = task.model_copy(update=_threshold(choice))
+    first, _ = set_threshold(task, probabilities, labels[known, 0], target)
     return card.model_copy(update={"tasks": (first, *card.tasks[1:])})
-
-
-def _threshold(choice: PurityChoice) -> dict[str, Any]:
-    point = choice.best
-    purity = PurityCard(
-        target=choice.target,
-        certified=choice.is_certified,
-        confidence=choice.confidence,
-        n=choice.n,
-        accepted=point.accepted if point else 0,
-        right=point.right if point else 0,
-    )
-    # Where no threshold reaches the target, nothing is accepted.
-    return {"threshold": point.threshold if point else 1.0, "purity": purity}
 
 
 def _novelty(engine: Engine, train: PreparedPhotos, known: Floats) -> NoveltyCard | None:

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import pytest
+from tests.cli.program import beltsight
+from tests.tiny import paint, write_tiny
+
+from beltsight.model import Model
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name, colour in {"red": (150, 118, 120), "blue": (118, 120, 150)}.items():
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(6):
+            shade = (colour[0] + number, colour[1], colour[2] - number)
+            photo = paint(shade, 40)[:, :, ::-1]
+            cv2.imwrite(str(tmp_path / "data" / name / f"{number}.png"), photo)
+    return tmp_path / "data"
+
+
+def test_a_model_is_written_and_the_statement_printed(photos: Path, tmp_path: Path) -> None:
+    model, out = write_tiny(tmp_path / "m.onnx"), tmp_path / "mine.onnx"
+    result = beltsight("calibrate", model, photos, "--split", "all", "--purity", 0.9, "--out", out)
+    assert result.status == 0, result.err
+    assert "material: temperature 1.000, now " in result.out
+    assert "90 % purity cannot be certified with these 12 photos" in result.out
+    assert Model.load(out).card.tasks[0].purity is not None
+    again = beltsight("calibrate", out, photos, "--split", "all", "--out", model, "--json")
+    assert again.json["purity"] is None and again.json["n"] == 12
+    assert Model.load(model).card.tasks[0].threshold is None
+
+
+def test_the_models_own_file_is_not_written_over(photos: Path, tmp_path: Path) -> None:
+    model = write_tiny(tmp_path / "m.onnx")
+    result = beltsight("calibrate", model, photos, "--split", "all", "--out", model)
+    assert result.status == 2 and "another file" in result.err
