@@ -89,8 +89,8 @@ def measure_robustness(
 
     Returns:
         A record that JSON can hold: per change its unit and amounts (the neutral one first), and
-        per task and amount ``n``, ``right``, ``accuracy`` with ``interval`` (Wilson, 95 %); ``mean``
-        is the mean accuracy over all amounts but the neutral one.
+        per task and amount ``n``, ``right`` and ``accuracy`` with ``interval`` (Wilson, 95 %);
+        ``mean`` is the mean accuracy over all amounts but the neutral one.
 
     Raises:
         ConfigError: an unknown change or an impossible amount.
@@ -109,6 +109,8 @@ def measure_robustness(
         refuse_known(dataset, find_leak(dataset, samples, model.card), len(samples))
     asking = _Asking(model, dataset, samples, seed, batch_size, progress)
     plain = _kept(keep, asking, _PLAIN, (0.0,))
+    if all((rows == _NOT_ASKED).all() for rows in plain.answers.values()):
+        raise DatasetError(f"{dataset.root}: none of {len(samples)} photos could be read")
     found = [
         _with_plain(_kept(keep, asking, name, _asked_of(name, amounts)), plain)
         for name, amounts in wanted.items()

@@ -169,7 +169,8 @@ def flatten_contrast(photo: Photo, factor: float) -> Photo:
     """
     check_photo(photo)
     mean = float(photo.reshape(-1, 3).mean(axis=0) @ _GREY)
-    return np.clip(np.rint(mean + factor * (photo - mean)), 0, 255).astype(np.uint8)
+    flat = np.rint(mean + factor * (photo - mean))
+    return np.asarray(np.clip(flat, 0, 255), np.uint8)
 
 
 def turn(photo: Photo, degrees: float, fill: Fill, rng: np.random.Generator) -> Photo:
@@ -184,7 +185,8 @@ def turn(photo: Photo, degrees: float, fill: Fill, rng: np.random.Generator) -> 
     check_photo(photo)
     height, width = photo.shape[:2]
     middle = ((width - 1) / 2, (height - 1) / 2)
-    matrix = np.asarray(cv2.getRotationMatrix2D(middle, _either_way(rng) * degrees, 1.0))
+    around = cv2.getRotationMatrix2D(middle, _either_way(rng) * degrees, 1.0)
+    matrix: NDArray[np.float64] = np.asarray(around, np.float64)
     reach = np.abs(matrix[:, :2]) @ (width, height)
     size = (int(np.ceil(reach[0] - 1e-6)), int(np.ceil(reach[1] - 1e-6)))
     matrix[:, 2] += np.array([size[0] - width, size[1] - height]) / 2
@@ -222,7 +224,8 @@ def compress(photo: Photo, quality: int) -> Photo:
     """Through a JPEG of this quality, 1 to 100, colours at half resolution."""
     check_photo(photo)
     _, jpeg = cv2.imencode(".jpg", photo[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-    return np.ascontiguousarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[:, :, ::-1])
+    decoded = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(decoded[:, :, ::-1])
 
 
 def occlude(
@@ -339,7 +342,7 @@ _SIMPLE: Mapping[str, Callable[[Photo, float, Fill, np.random.Generator], Photo]
     "light": lambda photo, amount, fill, rng: expose(photo, amount, rng),
     "warmth": lambda photo, amount, fill, rng: relight(photo, warmth_mired=amount),
     "contrast": lambda photo, amount, fill, rng: flatten_contrast(photo, amount),
-    "angle": lambda photo, amount, fill, rng: turn(photo, amount, fill, rng),
+    "angle": turn,
     "scale": lambda photo, amount, fill, rng: move_away(photo, amount, fill),
     "blur": lambda photo, amount, fill, rng: defocus(photo, amount),
     "noise": lambda photo, amount, fill, rng: add_noise(photo, amount, rng),

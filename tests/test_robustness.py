@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tests.tiny import CLASSES, tiny_card, tiny_graph, write_tiny
+
+import beltsight
+from beltsight.card import GoldenCard, TaskCard
+from beltsight.errors import ConfigError, DatasetError, SplitError
+from beltsight.metrics import wilson_interval
+from beltsight.model import Model
+from beltsight.robustness import CHANGES, find_others, measure_robustness
+
+COLOURS = {"blue": (30, 40, 190), "green": (30, 150, 50), "red": (190, 40, 30)}
+PER_CLASS = 3
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Coloured ellipses on a bright ground, named for their colour."""
+    rng = np.random.default_rng(0)
+    for label, colour in COLOURS.items():
+        folder = tmp_path / "photos" / label
+        folder.mkdir(parents=True)
+        for number in range(PER_CLASS):
+            photo = np.full((96, 128, 3), 225, np.uint8)
+            middle = (int(rng.integers(50, 78)), int(rng.integers(40, 56)))
+            cv2.ellipse(photo, middle, (40, 28), float(rng.uniform(0, 180)), 0, 360, colour, -1)
+            photo = np.clip(photo + rng.normal(0, 2, photo.shape), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / f"{number}.png"), photo[:, :, ::-1])
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    return Model.load(write_tiny(tmp_path / "m.onnx"), threads=1)
+
+
+def test_each_severity_has_its_figures(photos: Path, model: Model) -> None:
+    changes = {"contrast": [0.5, 0.0], "blur": [2.0]}
+    record = measure_robustness(model, photos, "all", changes=changes)
+    assert (record["n"], record["split"]) == (9, "all")
+    assert list(record["changes"]) == ["contrast", "blur"]
+    contrast = record["changes"]["contrast"]
+    assert (contrast["amounts"], contrast["unit"]) == ([1, 0.5, 0.0], "of the contrast")
+    rows = contrast["tasks"]["material"]["severities"]
+    # Without any contrast all channels are equal, and the first class, blue, is the answer.
+    assert [row["right"] for row in rows] == [9, 9, 3]
+    assert rows[2]["accuracy"] == pytest.approx(1 / 3)
+    assert tuple(rows[2]["interval"]) == wilson_interval(3, 9)
+    assert contrast["tasks"]["material"]["mean"] == pytest.approx((1 + 1 / 3) / 2)
+    json.dumps(record)
+
+
+def test_the_plain_photos_are_answered_as_evaluate_answers_them(photos: Path) -> None:
+    packaged = beltsight.load(threads=1)
+    demo = Path(beltsight.__file__).parent / "assets" / "demo"
+    plain = beltsight.evaluate(packaged, demo, "all").tasks["material"]
+    right = int((plain.probabilities.argmax(axis=1) == plain.labels).sum())
+    record = measure_robustness(packaged, demo, "all", changes={"blur": [40.0]})
+    rows = record["changes"]["blur"]["tasks"]["material"]["severities"]
+    assert (rows[0]["right"], rows[0]["n"]) == (right, 36)
+    assert rows[1]["accuracy"] < 0.7
+
+
+def test_changes_that_need_an_item_pass_over_photos_without(photos: Path, model: Model) -> None:
+    flat = np.random.default_rng(1).integers(0, 255, (96, 128, 3)).astype(np.uint8)
+    cv2.imwrite(str(photos / "blue" / "nothing.png"), flat)
+    record = measure_robustness(model, photos, "all", changes={"occlusion": [0.5]})
+    rows = record["changes"]["occlusion"]["tasks"]["material"]["severities"]
+    assert record["n"] == 10 and [row["n"] for row in rows] == [9, 9]
+    assert rows[0]["right"] == 9 > rows[1]["right"]
+
+
+def test_items_of_all_classes_are_laid_over_others(photos: Path) -> None:
+    samples = beltsight.load_dataset(photos).samples
+    found = find_others(samples, 0)
+    assert sorted(sample.labels["material"] for sample, _ in found) == sorted([*COLOURS] * 3)
+    middle = found[0][1].rgb[found[0][1].size[1] // 2, found[0][1].size[0] // 2]
+    colour = COLOURS[found[0][0].labels["material"]]
+    assert np.abs(middle.astype(int) - colour).max() < 12
+
+
+def two_tasks(path: Path) -> Model:
+    """The tiny model, which takes everything for clean besides."""
+    graph = tiny_graph(with_map=False)
+    constants = {"zeros": np.zeros((3, 3)), "always": np.array([1.0, 0.0, 0.0])}
+    graph.graph.initializer.extend(
+        numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()
+    )
+    graph.graph.node.append(
+        helper.make_node("Gemm", ["embedding", "zeros", "always"], ["contamination"])
+    )
+    graph.graph.output.append(
+        helper.make_tensor_value_info("contamination", TensorProto.FLOAT, ["batch", 3])
+    )
+    levels = ("clean", "partly", "heavily")
+    tasks = (
+        TaskCard(name="material", classes=CLASSES, map=False),
+        TaskCard(name="contamination", classes=levels, ordered=True, map=False),
+    )
+    card = tiny_card(tasks=tasks, golden=GoldenCard())
+    return Model.load(write_tiny(path, card, graph=graph), threads=1)
+
+
+def test_dirt_changes_the_truth_of_contamination(photos: Path, tmp_path: Path) -> None:
+    model = two_tasks(tmp_path / "two.onnx")
+    changes = {"dirt": [0.02, 0.2], "blur": [1.0]}
+    record = measure_robustness(model, photos, "all", changes=changes)
+    dirt = record["changes"]["dirt"]["tasks"]
+    # 2 % of dirt still counts as clean, 20 % is partly; unlabelled items count as clean.
+    assert [row["right"] for row in dirt["contamination"]["severities"]] == [9, 9, 0]
+    assert [row["n"] for row in dirt["contamination"]["severities"]] == [9, 9, 9]
+    assert dirt["material"]["severities"][0]["right"] == 9
+    assert list(record["changes"]["blur"]["tasks"]) == ["material"]  # nobody said what is clean
+
+
+def test_an_interrupted_call_goes_on(photos: Path, model: Model, tmp_path: Path) -> None:
+    keep, asked = tmp_path / "keep", []
+    changes = {"noise": [30.0], "blur": [2.0]}
+
+    def stop(change: str, done: int, total: int) -> None:
+        asked.append(change)
+        if change == "blur" and len(set(asked)) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_robustness(model, photos, "all", changes=changes, keep=keep, progress=stop)
+    asked.clear()
+    whole = measure_robustness(
+        model, photos, "all", changes=changes, keep=keep, progress=lambda c, a, b: asked.append(c)
+    )
+    assert set(asked) == {"blur"}
+    assert whole == measure_robustness(model, photos, "all", changes=changes)
+    asked.clear()
+    other = {"blur": [3.0]}
+    measure_robustness(
+        model, photos, "all", changes=other, keep=keep, progress=lambda c, a, b: asked.append(c)
+    )
+    assert set(asked) == {"blur"}
+
+
+def test_unreadable_photos_are_not_counted(photos: Path, model: Model) -> None:
+    (photos / "red" / "0.png").write_bytes(b"no photo")
+    record = measure_robustness(model, photos, "all", changes={"blur": [1.0]})
+    rows = record["changes"]["blur"]["tasks"]["material"]["severities"]
+    assert [row["n"] for row in rows] == [8, 8]
+    for file in photos.rglob("*.png"):
+        file.write_bytes(b"no photo")
+    with pytest.raises(DatasetError, match="none of 9 photos"):
+        measure_robustness(model, photos, "all", changes={"blur": [1.0]})
+
+
+def test_what_cannot_be_measured_is_said(photos: Path, model: Model, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'noise'"):
+        measure_robustness(model, photos, "all", changes={"noize": [1.0]})
+    with pytest.raises(ConfigError, match="jpeg must lie in 1 to 100"):
+        measure_robustness(model, photos, "all", changes={"jpeg": [0]})
+    with pytest.raises(SplitError):
+        measure_robustness(model, photos, "test")
+    (photos / "red").rename(photos / "rouge")
+    with pytest.raises(DatasetError, match="'rouge' is not a class"):
+        measure_robustness(model, photos, "all", changes={"blur": [1.0]})
+    assert all(change.title and change.unit for change in CHANGES.values())
