@@ -139,6 +139,7 @@ class Evaluation:
         engine: what computed the answers.
         twins: photos measured on that another split holds, too, exactly or nearly, and where
             it does; None where nobody looked. See ``with_twins``.
+        robustness: of :func:`beltsight.robustness.measure_robustness`; None where nobody asked.
     """
 
     split: str
@@ -152,6 +153,7 @@ class Evaluation:
     model_hash: str
     engine: str
     twins: Mapping[str, str] | None = None
+    robustness: Mapping[str, Any] | None = None
 
     def to_record(self, mistakes: int = 12) -> dict[str, Any]:
         """``metrics.json`` (schema: ``assets/schemas/metrics.schema.json``).
@@ -179,6 +181,7 @@ class Evaluation:
                 "paths": list(self.leak.paths),
             },
             "twins": self._twins_record(),
+            "robustness": self.robustness and dict(self.robustness["changes"]),
             "unreadable": [{"path": path, "error": error} for path, error in self.unreadable],
             "unlabelled": self.unlabelled,
             "mistakes": {

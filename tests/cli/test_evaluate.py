@@ -208,3 +208,21 @@ def test_an_out_that_cannot_be_written_is_a_problem(model: Path, data: Path) -> 
 def test_no_model_no_data(model: Path, data: Path, tmp_path: Path) -> None:
     assert beltsight("evaluate", tmp_path / "none.onnx", data).status == 1
     assert beltsight("evaluate", model, tmp_path / "nothing").status == 1
+
+
+def test_robustness_on_request(model: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    result = beltsight("evaluate", model, data, "--robustness", "--out", out)
+    assert result.status == 0, result.err
+    assert "material, photos changed" in result.out
+    record = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    schema = json.loads((ASSETS / "schemas" / "metrics.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(record)
+    turned = record["robustness"]["angle"]["tasks"]["material"]["severities"]
+    # The tiny model sees the strongest channel alone: a turn changes nothing.
+    assert [row["right"] for row in turned] == [11] * len(turned)
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "How it holds when photos get worse" in page
+    assert list((out / "robustness").glob("*.npz"))
+    plain = beltsight("evaluate", model, data, "--json").json
+    assert plain["robustness"] is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,9 @@ from beltsight.cli.dataset_options import TaskOption, TaxonomyOption
 from beltsight.cli.model_argument import BatchOption, ModelArgument, ThreadsOption, open_model
 
 if TYPE_CHECKING:
+    from beltsight.dataset import Dataset
     from beltsight.evaluate import Evaluation, TaskResult
+    from beltsight.model import Model
     from beltsight.records import Sample
 
 
@@ -48,6 +50,13 @@ def command(
         bool,
         typer.Option("--no-duplicates", help="Do not look for twins in other splits."),
     ] = False,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness",
+            help="Also measure how it holds in worse light, blur, dirt and seven more; takes long.",
+        ),
+    ] = False,
     task: TaskOption = None,
     taxonomy: TaxonomyOption = None,
     batch_size: BatchOption = 16,
@@ -78,6 +87,9 @@ def command(
     if not no_duplicates:
         with stage_progress() as stage:
             evaluation = with_twins(evaluation, find_twins(dataset, split.value, progress=stage))
+    if robustness:
+        with stage_progress() as stage:
+            evaluation = _with_robustness(evaluation, loaded, dataset, out, stage)
     page = None
     if out is not None:
         page = write_evaluation(evaluation, loaded, out, taxonomy=known)
@@ -89,6 +101,23 @@ def command(
         _print_summary(evaluation)
     if page is not None:
         note(f"beltsight: the report is {page}")
+
+
+def _with_robustness(
+    evaluation: Evaluation,
+    model: Model,
+    dataset: Dataset,
+    out: Path | None,
+    progress: Callable[[str, int, int], None],
+) -> Evaluation:
+    """The answers are kept beside the report, so that an interrupted call goes on."""
+    from dataclasses import replace
+
+    from beltsight.robustness import measure_robustness
+
+    keep = out / "robustness" if out is not None else None
+    found = measure_robustness(model, dataset, evaluation.split, keep=keep, progress=progress)
+    return replace(evaluation, robustness=found)
 
 
 def doubts(evaluation: Evaluation) -> list[str]:
@@ -137,6 +166,23 @@ def _print_summary(evaluation: Evaluation) -> None:
             ("class", "recall", "95 %", "precision", "F1", "photos", "often taken for"),
             _class_rows(result),
         )
+    if evaluation.robustness is not None:
+        for name in evaluation.tasks:
+            rows = _change_rows(evaluation.robustness["changes"], name)
+            print_table(f"{name}, photos changed", ("change", "unit", "accuracy at amounts"), rows)
+
+
+def _change_rows(changes: Mapping[str, Any], task: str) -> list[list[str]]:
+    from beltsight.report.render import percent
+
+    rows = []
+    for change in changes.values():
+        if task in change["tasks"]:
+            severities = change["tasks"][task]["severities"]
+            pairs = zip(change["amounts"], severities, strict=True)
+            shown = [f"{amount:g}: {percent(row['accuracy'])}" for amount, row in pairs]
+            rows.append([change["title"], change["unit"], "  ".join(shown)])
+    return rows
 
 
 def _twins_line(evaluation: Evaluation, twins: Mapping[str, str]) -> str:

@@ -16,7 +16,12 @@ from beltsight.explain import explain, overlay, shrink
 from beltsight.image import decode
 from beltsight.model import Model
 from beltsight.report.about import SPLIT_WORDS, card_facts
-from beltsight.report.figures import curve_figure, purity_figure, reliability_figure
+from beltsight.report.figures import (
+    curve_figure,
+    purity_figure,
+    reliability_figure,
+    severity_figure,
+)
 from beltsight.report.render import photo_uri, render
 from beltsight.taxonomy import Taxonomy, load_taxonomy
 
@@ -109,6 +114,10 @@ def evaluation_page(
             name: result.accuracy_without(evaluation.twins or ())
             for name, result in evaluation.tasks.items()
         },
+        severities=[
+            severity_figure(change)
+            for change in (evaluation.robustness or {}).get("changes", {}).values()
+        ],
         curves=_curves(history),
         facts=card_facts(evaluation.card),
     )
