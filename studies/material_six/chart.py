@@ -28,6 +28,7 @@ def draw_matrices(result: dict[str, Any], file: Path) -> Path:
     ours = in_order(np.array(test["confusion"]), test["classes"], CLASSES)
     # Text stays text, and the same figures give the same file.
     style: Any = {"svg.fonttype": "none", "svg.hashsalt": "material_six", "font.size": 10}
+    style |= {"figure.constrained_layout.w_pad": 0.1, "figure.constrained_layout.h_pad": 0.1}
     with mpl.rc_context(style):
         figure, axes = plt.subplots(1, 2, figsize=(10.4, 5.0), layout="constrained")
         _draw(axes[0], PAPER, "The paper")
@@ -47,7 +48,7 @@ def _draw(axis: Any, matrix: NDArray[np.int64], title: str) -> None:
     axis.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1.15)
     for row, column in np.ndindex(matrix.shape):
         count, share = matrix[row, column], shares[row, column]
-        text = f"{count}\n{100 * share:.0f} %" if count else "0"
+        text = f"{count}\n{100 * share:.{int(share < 0.01)}f} %" if count else "0"
         strong = {"color": "white" if share > 0.4 else "black" if count else "#8a8a8a"}
         axis.text(column, row, text, ha="center", va="center", fontsize=9, **strong)
     axis.set_xticks(range(len(CLASSES)), CLASSES)
