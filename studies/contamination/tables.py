@@ -1,0 +1,244 @@
+"""The study's tables in Markdown: pure functions over results as JSON holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from studies.contamination.answers import LEVELS
+from studies.contamination.figures import summary
+from studies.contamination.photos import Plan
+from studies.tables import percent
+
+Result = dict[str, Any]
+
+
+def first_seeds(results: Sequence[Result], split: str) -> dict[str, Result]:
+    """Per variant the result of its smallest seed that has figures of a split."""
+    chosen: dict[str, Result] = {}
+    for result in results:
+        if split in result.get("asked", {}):
+            chosen.setdefault(result["variant"], result)
+    return chosen
+
+
+def by_kind(chosen: dict[str, Result], plan: Plan, split: str) -> dict[str, dict[str, Any]]:
+    """Figures of each kind, ``seen`` by the model of all kinds and ``unseen`` by its own model."""
+    found: dict[str, dict[str, Any]] = {}
+    seen = chosen.get("all-kinds", {}).get("asked", {}).get(split, {}).get("kinds", {})
+    for kind in plan.kinds:
+        own = chosen.get(f"without-{kind}", {}).get("asked", {}).get(split, {}).get("kinds", {})
+        pair = {"seen": seen.get(kind), "unseen": own.get(kind)}
+        found[kind] = {name: figures for name, figures in pair.items() if figures}
+    return {kind: pair for kind, pair in found.items() if pair}
+
+
+def results_text(results: Sequence[Result], plan: Plan, split: str) -> str:
+    """All tables of a split, with what must be known to read them."""
+    chosen = first_seeds(results, split)
+    kinds = by_kind(chosen, plan, split)
+    if not kinds:
+        return f"Nothing is measured on {split} yet."
+    parts = [f"Split: **{split}**; simulated dirt throughout.", kind_table(kinds)]
+    parts.append(reading_notes(chosen, plan, split))
+    parts.append(map_table(kinds, plan))
+    if "all-kinds" in chosen:
+        parts.append(recall_text(chosen["all-kinds"]["asked"][split]["together"]))
+        parts.append(confusion_text(chosen["all-kinds"]["asked"][split]["together"]))
+    if text := stages_text(chosen, split):
+        parts.append(text)
+    return "\n\n".join(parts)
+
+
+def kind_table(kinds: dict[str, dict[str, Any]]) -> str:
+    """Per kind what is told of it, by a model that knows it and by one that does not."""
+    rows = [
+        "| kind | model | AUC clean / dirty | level | level, outside the margin | level error "
+        "| dirt | material, clean | material, dirty |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for kind, pair in kinds.items():
+        for name, each in pair.items():
+            auc = each["auc"]
+            cells = [
+                _with_interval(auc["value"], auc["interval"], 3),
+                _share(each["level"]),
+                _share(each["level_outside_margin"]),
+                _number(each["ordinal_error"]),
+                _share(each["dirt"]),
+                _share(each["material"]["clean"], brief=True),
+                _share(each["material"]["dirty"], brief=True),
+            ]
+            rows.append(f"| {kind} | {name} | {' | '.join(cells)} |")
+    for name in ("seen", "unseen"):
+        own = {kind: pair[name] for kind, pair in kinds.items() if name in pair}
+        if own:
+            rows += summary_rows(name, own)
+    return "\n".join(rows)
+
+
+def summary_rows(name: str, kinds: dict[str, Any]) -> list[str]:
+    """The mean over kinds, and the worst kind of each figure."""
+    found = summary(kinds)
+    errors = found["ordinal_error"]
+    mean = [
+        f"**{found['auc']['mean']:.3f}**",
+        f"**{percent(found['level']['mean'])}**",
+        f"**{percent(found['level_outside_margin']['mean'])}**",
+        _number(errors["mean"]),
+    ]
+    worst = [
+        f"{found['auc']['least']:.3f} ({found['auc']['worst']})",
+        *(
+            f"{percent(found[key]['least'])} ({found[key]['worst']})"
+            for key in ("level", "level_outside_margin")
+        ),
+        f"{_number(errors['most'])} ({errors['worst']})",
+    ]
+    count = len(kinds)
+    return [
+        f"| mean of {count} | {name} | {' | '.join(mean)} | | | |",
+        f"| worst of {count} | {name} | {' | '.join(worst)} | | | |",
+    ]
+
+
+def reading_notes(chosen: dict[str, Result], plan: Plan, split: str) -> str:
+    """What the figures rest on."""
+    first = next(iter(chosen.values()))
+    each = next(iter(first["asked"][split]["kinds"].values()))
+    seconds = [result["seconds"] for result in chosen.values()]
+    lines = [
+        "Seen: the model of all kinds. Unseen: a model that learned from every kind but this one, "
+        "and chose its epoch without it.",
+        f"AUC: {each['auc']['n_clean']} photos without any dirt against those of the kind that are "
+        f"partly or heavily dirty (about {each['auc']['n_dirty']}), by 1 - P(clean); DeLong's "
+        "interval. All other intervals are Wilson's. They take photos as independent; some items "
+        "whose outline is trusted stand for others of their class and come twice.",
+        f"Outside the margin: shares that are more than {100 * plan.margin:g} points from both "
+        "thresholds. Level error: mean distance in levels.",
+        "Dirt: told where it has a label (none, dust, organic). Wet has none, and nobody can tell "
+        "unseen dust by a label that no other kind has.",
+        "Material: of the items that are dirty, on their photos with and without the dirt.",
+        f"Seeds: {', '.join(sorted({str(r['seed']) for r in chosen.values()}))}; "
+        f"training took {min(seconds) / 60:.1f} to {max(seconds) / 60:.1f} minutes "
+        f"({first['machine']['processor']}, {first['machine']['cores']} cores).",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def map_table(kinds: dict[str, dict[str, Any]], plan: Plan) -> str:
+    """Where the map of contamination looks on partly dirty items."""
+    rows = [
+        f"| partly dirty items | model | peak on dirt | within {plan.near_px} px | by chance "
+        "| overlap | against clean: on dirt | within | overlap |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for kind, pair in kinds.items():
+        for name, each in pair.items():
+            found = each["map"]
+            if not found["hit"]["n"]:
+                continue
+            other = found["against_clean"]
+            cells = [
+                _share(found["hit"]),
+                _share(found["near"], brief=True),
+                f"{100 * found['chance']:.0f} %",
+                _number(found["overlap"]),
+                _share(other["hit"], brief=True),
+                _share(other["near"], brief=True),
+                _number(other["overlap"]),
+            ]
+            rows.append(f"| {kind} | {name} | {' | '.join(cells)} |")
+    for name in ("seen", "unseen"):
+        own = {kind: pair[name] for kind, pair in kinds.items() if name in pair}
+        found = summary(own) if own else {}
+        if "map_hit" in found:
+            hit, near = found["map_hit"], found["map_near"]
+            rows.append(
+                f"| mean of {len(own)} | {name} | **{percent(hit['mean'])}**, worst "
+                f"{percent(hit['least'])} ({hit['worst']}) | {percent(near['mean'])} | | | | | |"
+            )
+    note = (
+        "The map is that of the likelier dirty level, enlarged to the prepared photo; against "
+        "clean: less the map of `clean`. By chance: a point drawn on the item. Overlap: "
+        f"intersection over union of dirt and what is over {100 * plan.map_threshold:.0f} % of the "
+        "peak; maps are 7 x 7 cells, dirt is not."
+    )
+    return "\n".join(rows) + f"\n\n{note}"
+
+
+def recall_text(together: dict[str, Any]) -> str:
+    """Per material and level, all kinds together."""
+    rows = [
+        "| told by the model of all kinds, all kinds together | " + " | ".join(LEVELS) + " |",
+        "|---" * (len(LEVELS) + 1) + "|",
+    ]
+    for material, levels in together["recall"].items():
+        cells = [_share(levels[level], counts=True) for level in LEVELS]
+        rows.append(f"| {material} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def confusion_text(together: dict[str, Any]) -> str:
+    """Levels against answers, all kinds together."""
+    rows = [
+        "| true level, answered as | " + " | ".join(LEVELS) + " |",
+        "|---" * (len(LEVELS) + 1) + "|",
+    ]
+    for level, counts in zip(LEVELS, together["confusion"], strict=True):
+        rows.append(f"| {level} | {' | '.join(str(count) for count in counts)} |")
+    return "\n".join(rows)
+
+
+def stages_text(chosen: dict[str, Result], split: str) -> str:
+    """P1's two stages beside joint training, on the same photos."""
+    names = [name for name in ("all-kinds", "two-stage") if name in chosen]
+    if len(names) < 2:
+        return ""
+    rows = [
+        "| training | material, photos without dirt | material, all photos | level | AUC, mean |",
+        "|---|---|---|---|---|",
+    ]
+    titles = {"all-kinds": "joint (all-kinds)", "two-stage": "two stages (two-stage)"}
+    for name in names:
+        asked = chosen[name]["asked"][split]
+        together = asked["together"]
+        rows.append(
+            f"| {titles[name]} | {_share(together['material_clean'])} "
+            f"| {_share(together['material'])} | {_share(together['level'])} "
+            f"| {summary(asked['kinds'])['auc']['mean']:.3f} |"
+        )
+    pairs = chosen["two-stage"]["asked"][split].get("against_joint", {})
+    told = [
+        f"{task}: {pair['only_joint']} photos only joint training has right, {pair['only_two']} "
+        f"only the two stages (McNemar p {_p(pair['p'])})"
+        for task, pair in pairs.items()
+    ]
+    return "\n".join(rows) + (f"\n\nOn the same photos, {'; '.join(told)}." if told else "")
+
+
+def _share(found: dict[str, Any], *, brief: bool = False, counts: bool = False) -> str:
+    if found["share"] is None:
+        return "-"
+    if counts:
+        low, high = (100 * end for end in found["interval"])
+        told = f"{found['right']}/{found['n']} = {100 * found['share']:.0f} %"
+        return f"{told} ({low:.0f} to {high:.0f})"
+    if brief:
+        return percent(found["share"])
+    low, high = found["interval"]
+    return f"{percent(found['share'])} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _with_interval(value: float | None, interval: Sequence[float] | None, digits: int) -> str:
+    if value is None or interval is None:
+        return "-"
+    return f"{value:.{digits}f} ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}" if value >= 0.001 else "< 0.001"

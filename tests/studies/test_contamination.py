@@ -1,0 +1,300 @@
+"""The study of simulated dirt: its figures by hand, and a variant in small from end to end."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+from studies.contamination import run
+from studies.contamination.answers import LEVELS, Row, judge_map, judged_row, read_rows, write_rows
+from studies.contamination.chart import draw_chart
+from studies.contamination.figures import (
+    auc,
+    figures_of,
+    right_by_photo,
+    share_of,
+    summary,
+    without_copies,
+)
+from studies.contamination.photos import CLEAN, Plan, load_plan
+from studies.contamination.tables import by_kind, results_text
+from studies.runner import REPOSITORY
+from studies.study import Sweep, load_study, settings_of
+from tests.cli.program import beltsight as command
+
+import beltsight
+from beltsight.metrics import wilson_interval
+from beltsight.scene import KINDS, load_dirt_settings
+from studies import sweep as sweeping
+
+HERE = REPOSITORY / "studies" / "contamination"
+PLAN = load_plan(HERE / "photos.toml")
+BORDERS = (0.05, 0.30)
+
+
+def test_a_variant_for_each_kind_that_is_drawn() -> None:
+    study = load_study(HERE / "study.toml")
+    drawn = {kind for kind, each in load_dirt_settings().kinds.items() if each.weight > 0}
+    assert set(PLAN.kinds) == drawn == set(KINDS)
+    names = [variant.name for variant in study.variants]
+    assert {PLAN.left_out(name) for name in names} == {"", *PLAN.kinds}
+    for variant in study.variants:
+        settings = settings_of(study.base, variant, 0)
+        assert settings.backbone == "mobilenetv2_100" and settings.image_size == 224
+        tasks = [task for stage in settings.stages for task in stage.tasks]
+        assert bool(tasks) == (variant.name == "two-stage")
+    two = settings_of(study.base, study.variant("two-stage"), 0).stages
+    assert (two[-1].learn, two[-1].tasks) == ("heads", ("contamination", "dirt"))
+
+
+def test_what_a_variant_learns_and_is_asked() -> None:
+    assert PLAN.kinds_of("without-mud") == tuple(kind for kind in KINDS if kind != "mud")
+    assert PLAN.asked_of("without-mud") == (CLEAN, "mud")
+    assert PLAN.kinds_of("two-stage") == PLAN.kinds_of("all-kinds") == PLAN.kinds
+    assert PLAN.asked_of("two-stage") == (CLEAN, *PLAN.kinds)
+    with pytest.raises(SystemExit, match="no kind mudd"):
+        PLAN.left_out("without-mudd")
+
+
+def test_a_misspelt_key_is_refused(tmp_path: Path) -> None:
+    text = (HERE / "photos.toml").read_text(encoding="utf-8").replace("margin", "margim")
+    (tmp_path / "photos.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(SystemExit, match="margim"):
+        load_plan(tmp_path / "photos.toml")
+
+
+def test_shares_are_wilsons() -> None:
+    found = share_of([True] * 8 + [False] * 2)
+    assert (found["right"], found["n"], found["share"]) == (8, 10, 0.8)
+    assert found["interval"] == pytest.approx(wilson_interval(8, 10), abs=1e-4)
+    assert share_of([])["share"] is None
+
+
+def test_auc_is_that_of_scikit_learn_with_ties() -> None:
+    rng = np.random.default_rng(0)
+    clean = rng.normal(0, 1, 300).round(1)
+    dirty = rng.normal(1, 1, 200).round(1)
+    found = auc(clean.tolist(), dirty.tolist())
+    truth = np.repeat([0, 1], [300, 200])
+    expected = roc_auc_score(truth, np.concatenate([clean, dirty]))
+    assert found["value"] == pytest.approx(expected, abs=1e-4)
+    # The spread over fresh draws is what the interval is about: 3.92 standard errors wide.
+    values = [
+        auc(rng.normal(0, 1, 300).tolist(), rng.normal(1, 1, 200).tolist())["value"]
+        for _ in range(300)
+    ]
+    low, high = found["interval"]
+    assert high - low == pytest.approx(3.92 * float(np.std(values)), rel=0.25)
+
+
+def test_auc_at_its_ends() -> None:
+    perfect = auc([0.1, 0.2, 0.3], [0.8, 0.9])
+    assert perfect["value"] == 1 and 0.2 < perfect["interval"][0] < perfect["interval"][1] == 1
+    assert auc([], [0.5])["value"] is None
+
+
+def answered(kind: str, twin: str, share: float, answer: int, **more: Any) -> Row:
+    """A row whose level follows from its share, answered with a probability of 0.8."""
+    level = int(share >= BORDERS[0]) + int(share >= BORDERS[1])
+    chances = [0.1, 0.1, 0.1]
+    chances[answer] = 0.8
+    material = {"material": "glass", "material_answer": "glass"}
+    return Row(kind, twin, **{**material, "share": share, "level": level,
+                              **dict(zip(LEVELS, chances, strict=True)), **more})  # fmt: skip
+
+
+ROWS = [
+    answered(CLEAN, "a", 0, 0),
+    answered(CLEAN, "b", 0, 1),
+    answered(CLEAN, "c", 0, 0, material_answer="metal"),
+    answered("mud", "a", 0.5, 2, material_answer="metal", dirt="organic", dirt_answer="organic"),
+    answered("mud", "b", 0.07, 0, peak=0.0, overlap=0.4, peak_against=20.0, overlap_against=0.2),
+    answered("mud", "c", 0.2, 1, dirt="organic", dirt_answer="dust", peak=12.0, overlap=0.0,
+             peak_against=0.0, overlap_against=0.1),
+    answered("mud", "d", 0, 0, dirt="none", dirt_answer="none"),
+    answered("mud", "e", 0.29, 0),
+]  # fmt: skip
+
+
+def test_figures_by_hand() -> None:
+    found = figures_of(ROWS, "mud", PLAN, BORDERS)
+    assert found["n"] == 5
+    assert (found["level"]["right"], found["level"]["n"]) == (3, 5)
+    # 0.07 and 0.29 are within 0.03 of a threshold.
+    assert (found["level_outside_margin"]["right"], found["level_outside_margin"]["n"]) == (3, 3)
+    assert found["ordinal_error"] == pytest.approx(2 / 5)
+    assert found["confusion"] == [[1, 0, 0], [2, 1, 0], [0, 0, 1]]
+    # Clean 0.2, 0.9, 0.2; dirty 0.9, 0.2, 0.9, 0.2: 4 over, 2 + 4 equal, 2 under, of 12.
+    assert found["auc"]["value"] == pytest.approx((4 + 0.5 * 6) / 12, abs=1e-4)
+    assert (found["dirt"]["right"], found["dirt"]["n"]) == (2, 3)
+    assert found["recall"]["glass"]["partly"]["n"] == 3
+    assert found["recall"]["all"]["heavily"]["share"] == 1
+
+
+def test_material_is_compared_on_the_same_items() -> None:
+    material = figures_of(ROWS, "mud", PLAN, BORDERS)["material"]
+    # Of a, b, c: dirt costs a, and c is known only with it; e has no clean twin.
+    assert (material["dirty"]["right"], material["clean"]["right"]) == (2, 2)
+    assert (material["dirty"]["n"], material["lost"], material["won"]) == (3, 1, 1)
+
+
+def test_the_pointing_game_counts_partly_dirty_items() -> None:
+    found = figures_of(ROWS, "mud", PLAN, BORDERS)["map"]
+    assert (found["hit"]["right"], found["near"]["right"], found["hit"]["n"]) == (1, 2, 2)
+    assert found["overlap"] == pytest.approx(0.2)
+    assert found["against_clean"]["hit"]["right"] == found["against_clean"]["near"]["right"] == 1
+    assert found["chance"] == pytest.approx((0.07 + 0.2) / 2)
+
+
+def test_a_map_is_judged_over_the_prepared_photo() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[:16, 48:] = True  # the upper right cell of 4 x 4
+    heat = np.zeros((4, 4), np.float32)
+    heat[0, 3] = 1
+    peak, overlap = judge_map(heat, mask, 0.5)
+    assert peak == 0 and overlap > 0.6
+    heat[0, 3], heat[0, 0] = 0, 1
+    peak, overlap = judge_map(heat, mask, 0.5)
+    assert peak == pytest.approx(48, abs=9) and overlap == 0
+    peak, overlap = judge_map(heat, np.zeros((64, 64), bool), 0.5)
+    assert peak == pytest.approx(np.hypot(64, 64)) and overlap == 0
+
+
+def test_the_map_is_that_of_the_likelier_dirty_level() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[:16, 48:] = True
+    maps = np.zeros((3, 4, 4), np.float32)
+    maps[1, 0, 3] = 1  # partly looks at the dirt, heavily and clean elsewhere
+    maps[2, 3, 0] = maps[0, 3, 0] = 1
+    row = answered("mud", "a", 0.2, 0)
+    assert judged_row(replace(row, partly=0.3), maps, mask, 0.5).peak == 0
+    other = judged_row(replace(row, heavily=0.3), maps, mask, 0.5)
+    assert other.peak > 30 and other.twin == "a"
+    assert judged_row(replace(row, partly=0.3), maps - maps[0], mask, 0.5).overlap > 0.6
+
+
+def test_rows_come_back_from_disk(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.csv", ROWS)
+    assert read_rows(tmp_path / "rows.csv") == ROWS
+
+
+def test_means_and_the_worst_kind() -> None:
+    kinds = {
+        "mud": figures_of(ROWS, "mud", PLAN, BORDERS),
+        "wet": figures_of([replace(r, set="wet") if r.set == "mud" else r for r in ROWS[:4]],
+                          "wet", PLAN, BORDERS),
+    }  # fmt: skip
+    found = summary(kinds)
+    assert found["level"] == {"mean": pytest.approx(0.8), "worst": "mud", "least": 0.6}
+    assert found["ordinal_error"] == {"mean": pytest.approx(0.2), "worst": "mud", "most": 0.4}
+    assert found["map_hit"]["worst"] == "mud"  # wet has no partly dirty item
+
+
+def test_photos_without_dirt_count_once() -> None:
+    more = [*ROWS, answered("wet", "d", 0, 0), answered("wet", "a", 0.4, 2)]
+    assert Counter(row.set for row in without_copies(more)) == {"mud": 5, "wet": 1}
+    right = right_by_photo(ROWS, "contamination")
+    assert [right[f"mud/{twin}"] for twin in "abcde"] == [True, False, True, True, False]
+    assert right_by_photo(ROWS, "material")["mud/a"] is False
+
+
+def test_two_stages_are_compared_photo_by_photo() -> None:
+    two = [replace(row, material_answer="glass") for row in ROWS]
+    found = run.against(ROWS, two)
+    assert found["material"] == {"n": 5, "only_joint": 0, "only_two": 1, "p": 1.0}
+    assert found["contamination"]["only_joint"] == found["contamination"]["only_two"] == 0
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    """The study's slice on drawn items in TrashNet's place; commands run in this process."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 3), ("test", 6)):
+        for name, colour in {"glass": (60, 140, 90), "metal": (110, 110, 125)}.items():
+            folder = tmp_path / "data" / "trashnet" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                photo = np.full((96, 128, 3), 225, np.uint8)
+                turn = float(rng.uniform(0, 180))
+                cv2.ellipse(photo, (64, 48), (40, 28), turn, 0, 360, colour, -1)
+                noisy = np.clip(photo + rng.normal(0, 2, photo.shape), 0, 255).astype(np.uint8)
+                cv2.imwrite(str(folder / f"{number}.jpg"), noisy)
+    monkeypatch.setenv("BELTSIGHT_DATA", str(tmp_path / "data"))
+
+    def called(call: list[str], **options: Any) -> SimpleNamespace:
+        done = command(*call[3:])
+        return SimpleNamespace(returncode=done.status, stderr=done.err)
+
+    monkeypatch.setattr("studies.contamination.photos.subprocess.run", called)
+    opened = sweeping.open_sweep(HERE, tmp_path / "out", quick=True)
+    return replace(opened, only=("without-dust",))
+
+
+def test_a_variant_from_photos_to_the_plot(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.train(sweep)
+    learn = beltsight.load_dataset(sweep.runs / "photos" / "learn-without-dust.csv")
+    assert {s: len(learn.select(s).samples) for s in learn.splits} == {"train": 16, "val": 12}
+    rows = list(csv.DictReader((learn.root / "learn-without-dust.csv").open(encoding="utf-8")))
+    assert not any("dust" in row["kinds"] for row in rows)
+    run.validate(sweep)
+    assert not sweep.looks.exists()
+    for _ in range(2):  # kept answers cost no second look
+        run.measure(sweep)
+    looks = list(csv.DictReader(sweep.looks.open(encoding="utf-8")))
+    assert [(look["data"], look["n"]) for look in looks] == [
+        ("trashnet-test-soiled-without-dust.csv", "24")
+    ]
+    result = json.loads(sweep.file("without-dust", 0).read_text(encoding="utf-8"))
+    found = result["asked"]["test"]["kinds"]["dust"]
+    assert found["n"] == 12 and sum(map(sum, found["confusion"])) == 12
+    assert found["dirt"]["n"] == 0  # the model knows no dust, and "none" alone is no question
+    partly = sum(found["confusion"][1])
+    assert found["map"]["hit"]["n"] == partly
+    asked = read_rows(next((sweep.runs / "answers").glob("without-dust-0-test-*.csv")))
+    assert all(row.share == 0 for row in asked if row.set == CLEAN)
+    photo = next(row for row in asked if row.set == "dust" and row.share == 0).twin
+    folder = sweep.runs / "photos" / "ask" / "test"
+    same = [(folder / name / "images" / photo).read_bytes() for name in (CLEAN, "dust")]
+    assert same[0] == same[1]  # without dirt, the sets hold the same photo
+    run.table(sweep)
+    assert "| dust | unseen |" in sweep.readme.read_text(encoding="utf-8")
+    run.plot(sweep)
+    assert "never saw this kind" in (sweep.results / "kinds.svg").read_text(encoding="utf-8")
+    (sweep.runs / "photos" / "ask" / "val" / "dust.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(SystemExit, match="made with other options"):
+        run.validate(sweep)
+
+
+def test_tables_hold_what_is_there(tmp_path: Path) -> None:
+    assert results_text([], PLAN, "val") == "Nothing is measured on val yet."
+    rows = [replace(row, set=kind) for kind in PLAN.kinds for row in ROWS if row.set == "mud"]
+    rows += [row for row in ROWS if row.set == CLEAN]
+    machine = {"processor": "p", "cores": 2}
+
+    def result(name: str) -> dict[str, Any]:
+        asked = run.asked_figures(rows, PLAN, PLAN.asked_of(name), BORDERS)
+        if name == "two-stage":
+            asked["against_joint"] = run.against(rows, rows)
+        return {"variant": name, "seed": 0, "seconds": 420.0, "machine": machine,
+                "asked": {"val": asked}}  # fmt: skip
+
+    names = [variant.name for variant in load_study(HERE / "study.toml").variants]
+    results = [result(name) for name in names]
+    text = results_text(results, PLAN, "val")
+    assert text.count("| unseen |") == 2 * 6 + 3 and "7.0 to 7.0 minutes" in text
+    assert "| two stages (two-stage) |" in text and "McNemar p 1" in text
+    kinds = by_kind({each["variant"]: each for each in results}, PLAN, "val")
+    draw_chart(kinds, "val", tmp_path / "kinds.svg")
+    assert (tmp_path / "kinds.svg").stat().st_size > 5000
+    assert isinstance(PLAN, Plan)
