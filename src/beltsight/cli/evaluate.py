@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,27 +69,17 @@ def command(
     validation photos in the model's card (more than 5 % of a split called "test": refused; fewer:
     listed), and with the other splits of the data set for exact and near duplicates.
     """
-    from beltsight.cli.console import note, print_json, progress
-    from beltsight.cli.stage_progress import stage_progress
+    from beltsight.cli.console import note, print_json
     from beltsight.dataset import load_dataset
-    from beltsight.dataset.twins import find_twins
-    from beltsight.evaluate import evaluate, with_twins
     from beltsight.report.evaluation import write_evaluation
     from beltsight.taxonomy import load_taxonomy
-
-    def shown(samples: Sequence[Sample]) -> Iterable[Sample]:
-        return progress(samples, "measuring", len(samples))
 
     known = load_taxonomy(taxonomy)
     dataset = load_dataset(data, tasks=task or (), taxonomy=known)
     loaded = open_model(model, threads=threads)
-    evaluation = evaluate(loaded, dataset, split.value, batch_size=batch_size, progress=shown)
-    if not no_duplicates:
-        with stage_progress() as stage:
-            evaluation = with_twins(evaluation, find_twins(dataset, split.value, progress=stage))
+    evaluation = _measured(loaded, dataset, split, batch_size, twins=not no_duplicates)
     if robustness:
-        with stage_progress() as stage:
-            evaluation = _with_robustness(evaluation, loaded, dataset, out, stage)
+        evaluation = _with_robustness(evaluation, loaded, dataset, out)
     page = None
     if out is not None:
         page = write_evaluation(evaluation, loaded, out, taxonomy=known)
@@ -103,20 +93,36 @@ def command(
         note(f"beltsight: the report is {page}")
 
 
+def _measured(
+    model: Model, dataset: Dataset, split: Split, batch_size: int, *, twins: bool
+) -> Evaluation:
+    from beltsight.cli.console import progress
+    from beltsight.cli.stage_progress import stage_progress
+    from beltsight.dataset.twins import find_twins
+    from beltsight.evaluate import evaluate, with_twins
+
+    def shown(samples: Sequence[Sample]) -> Iterable[Sample]:
+        return progress(samples, "measuring", len(samples))
+
+    evaluation = evaluate(model, dataset, split.value, batch_size=batch_size, progress=shown)
+    if not twins:
+        return evaluation
+    with stage_progress() as stage:
+        return with_twins(evaluation, find_twins(dataset, split.value, progress=stage))
+
+
 def _with_robustness(
-    evaluation: Evaluation,
-    model: Model,
-    dataset: Dataset,
-    out: Path | None,
-    progress: Callable[[str, int, int], None],
+    evaluation: Evaluation, model: Model, dataset: Dataset, out: Path | None
 ) -> Evaluation:
     """The answers are kept beside the report, so that an interrupted call goes on."""
     from dataclasses import replace
 
+    from beltsight.cli.stage_progress import stage_progress
     from beltsight.robustness import measure_robustness
 
     keep = out / "robustness" if out is not None else None
-    found = measure_robustness(model, dataset, evaluation.split, keep=keep, progress=progress)
+    with stage_progress() as stage:
+        found = measure_robustness(model, dataset, evaluation.split, keep=keep, progress=stage)
     return replace(evaluation, robustness=found)
 
 
