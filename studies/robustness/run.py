@@ -21,8 +21,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")  # read when numpy is loaded
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import beltsight
-from beltsight import robustness
 from beltsight.model import DEFAULT_MODEL
+from beltsight.robustness import measure_robustness
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
@@ -122,7 +122,7 @@ def curves(
         if done == total or done % _PHOTOS_A_LINE == 0:
             print(f"{name}, {part}: {change} {done}/{total}", flush=True)
 
-    record = robustness.measure_robustness(
+    record = measure_robustness(
         model, data, "test", changes=changes, seed=seed, keep=keep, progress=tell
     )
     means = [each["tasks"][task]["mean"] for each in record["changes"].values()]

@@ -20,7 +20,6 @@ from tests.test_robustness import two_tasks
 from tests.tiny import write_tiny
 
 import beltsight
-from beltsight import robustness
 from beltsight.metrics import wilson_interval
 from beltsight.robustness import CHANGES
 from beltsight.train.settings import load_settings
@@ -164,7 +163,7 @@ def test_measured_drawn_and_not_looked_at_again(
 def test_an_interrupted_look_is_not_written_twice(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure = robustness.measure_robustness
+    measure = run.measure_robustness
 
     def interrupted(*arguments: Any, progress: Any, **options: Any) -> Any:
         def stop(change: str, done: int, total: int) -> None:
@@ -174,10 +173,10 @@ def test_an_interrupted_look_is_not_written_twice(
         return measure(*arguments, progress=stop, **options)
 
     only = replace(sweep, only=("strong",))
-    monkeypatch.setattr(robustness, "measure_robustness", interrupted)
+    monkeypatch.setattr(run, "measure_robustness", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run.measure(only)
-    monkeypatch.setattr(robustness, "measure_robustness", measure)
+    monkeypatch.setattr(run, "measure_robustness", measure)
     run.measure(only)
     assert len(sweep.looks.read_text(encoding="utf-8").splitlines()) == 1 + 2
     result = json.loads((sweep.results / "curves-strong.json").read_text(encoding="utf-8"))
