@@ -36,7 +36,6 @@ __all__ = ["CHANGES", "SIDE_PX", "Answered", "change_photo", "find_others", "mea
 SIDE_PX = 512
 _PLAIN = "plain"
 _NOT_ASKED = -1
-_TRUSTED = 0.5
 _ITEM_SHARES = (0.03, 0.7)  # of the photo, that an item may take
 _OTHERS = 24
 _SOLID = 0.3  # least part of its box that an item takes which is laid over another
@@ -333,7 +332,7 @@ def _item_mask(photo: Photo) -> Floats | None:
     """The item's mask, or None where its outline cannot be trusted."""
     found = find_foreground(photo)
     low, high = _ITEM_SHARES
-    return found.mask if found.confidence >= _TRUSTED and low <= found.share <= high else None
+    return found.mask if found.is_trusted and low <= found.share <= high else None
 
 
 def _try_cut_out(sample: Sample) -> CutOut | None:

@@ -24,7 +24,6 @@ ITEM_PX = 208
 GREY = 128  # the letterbox's
 QUALITY = 92
 _READ_PX = 384
-_TRUSTED = 0.5  # of 143 masks over it, 93 in 100 were good by eye: docs/scene.md
 _ITEM_SHARES = (0.02, 0.8)
 
 
@@ -32,7 +31,7 @@ def find_item(photo: Photo) -> NDArray[np.float32] | None:
     """The item's mask, float32 (H, W), or None where its outline is not to be trusted."""
     found = find_foreground(photo)
     usual = _ITEM_SHARES[0] <= found.share <= _ITEM_SHARES[1]
-    return found.mask if found.confidence >= _TRUSTED and usual else None
+    return found.mask if found.is_trusted and usual else None
 
 
 def item_on_grey(photo: Photo, mask: NDArray[np.float32]) -> Photo:

@@ -32,8 +32,6 @@ LABELS_FILE = "labels.csv"
 _PLAN_FILE, _ROWS_FILE = "soil.json", "rows.part.jsonl"
 _LEVEL, _DIRT, _CLEAN, _NONE = "contamination", "dirt", "clean", "none"
 _OWN_COLUMNS = ("group", "split", "source", "share", "kinds", "harmless")
-# Of 143 masks over it, 93 in 100 were good by eye: docs/scene.md.
-_TRUSTED = 0.5
 _SMALLEST_ITEM = 0.03
 # Larger photos are shrunk: a network sees 256 pixels, and time goes with their area.
 _LONGEST_PX = 1024
@@ -179,8 +177,7 @@ def _open_photo(path: Path) -> Photo:
 def _item_mask(photo: Photo) -> Floats | None:
     """The item's mask, or None where its outline cannot be trusted."""
     found = find_foreground(photo)
-    large = float((found.mask >= 0.5).mean()) >= _SMALLEST_ITEM
-    return found.mask if found.confidence >= _TRUSTED and large else None
+    return found.mask if found.is_trusted and found.share >= _SMALLEST_ITEM else None
 
 
 def _plan(sources: Sequence[_Source], options: SoilOptions) -> list[tuple[_Source, int]]:

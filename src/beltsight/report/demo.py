@@ -26,7 +26,6 @@ _PHOTO_SIDE = 360
 # Two items of each class get dirt, little and much; the kinds take turns.
 _SHARES = (0.16, 0.5)
 _KINDS = ("grease", "mud", "liquid", "food", "dust")
-_TRUSTED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +167,7 @@ def _soiled(clean: Sequence[_Shown]) -> Iterator[_Shown]:
             continue
         photo = decode(each.content)
         found = find_foreground(photo)
-        if found.confidence < _TRUSTED:
+        if not found.is_trusted:
             continue
         number = sum(made.values())
         kind = _KINDS[number % len(_KINDS)]

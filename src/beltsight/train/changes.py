@@ -19,7 +19,6 @@ Fill = tuple[int, int, int]
 _LUMA = np.array([0.299, 0.587, 0.114])
 _YIQ = np.array([_LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _FIELD_CELLS = 32  # shadows are drawn so small, then enlarged
-_TRUSTED = 0.5  # confidence in an item's outline
 _SMALLEST_SIDE_PX = 32  # of a photo that gives an item
 
 
@@ -176,7 +175,7 @@ def item_of(photo: Photo, fill: Fill) -> CutOut | None:
     if min(inside.shape[:2]) < _SMALLEST_SIDE_PX:
         return None
     found = find_foreground(inside, "difference")
-    return cut_out(inside, found.mask) if found.confidence >= _TRUSTED else None
+    return cut_out(inside, found.mask) if found.is_trusted else None
 
 
 def lay_over(photo: Photo, item: CutOut, *, angle: float, reach: float, hidden: float) -> Photo:

@@ -29,8 +29,6 @@ from beltsight.scene import (
 from beltsight.scene.checks import Box
 from beltsight.scene.light import to_light, to_photo
 
-# Of 143 masks over it, 93 in 100 were good by eye: docs/scene.md.
-_TRUSTED = 0.5
 _ITEM_SHARES = (0.03, 0.6)
 _GROUND_SHARE = 0.5  # an item over more of its photo leaves too little ground to learn from
 _CUT_BY_FRAME = 0.02  # of height and width: a longer straight cut would show
@@ -65,7 +63,7 @@ class _Scene(NamedTuple):
     box: Box
     inner: Photo
     mask: Floats
-    confidence: float
+    is_trusted: bool
 
 
 def synthesize(
@@ -155,13 +153,13 @@ def _take_apart(photo: Photo, fill: tuple[int, int, int]) -> _Scene:
     x0, y0, x1, y1 = box = inner_box(photo, fill)
     inner = photo[y0:y1, x0:x1]
     found = find_foreground(inner)
-    return _Scene(photo, box, inner, found.mask, found.confidence)
+    return _Scene(photo, box, inner, found.mask, found.is_trusted)
 
 
 def _is_item(scene: _Scene) -> bool:
     """Trusted, of a usable size, and whole."""
     solid = scene.mask >= 0.5
-    if scene.confidence < _TRUSTED or not _ITEM_SHARES[0] <= solid.mean() <= _ITEM_SHARES[1]:
+    if not scene.is_trusted or not _ITEM_SHARES[0] <= solid.mean() <= _ITEM_SHARES[1]:
         return False
     at_frame = solid[0].sum() + solid[-1].sum() + solid[:, 0].sum() + solid[:, -1].sum()
     height, width = solid.shape
@@ -173,7 +171,7 @@ def _choose_ground(
 ) -> _Scene | None:
     for index in rng.integers(count, size=_TRIES):
         found = scene(int(index))
-        if found.confidence >= _TRUSTED and (found.mask >= 0.5).mean() <= _GROUND_SHARE:
+        if found.is_trusted and (found.mask >= 0.5).mean() <= _GROUND_SHARE:
             return found
     return None
 
