@@ -28,7 +28,10 @@ nitpick_ignore = [
     ("py:class", name)
     for name in (
         "Card", "Engine", "Path", "Photo", "Run", "Source", "TrainSettings",
-        "beltsight.card.Card", "beltsight.evaluate.Leak", "beltsight.evaluate.TaskResult",
-        "beltsight.taxonomy.Taxonomy",
+        "beltsight.card.Card", "beltsight.leak.Leak", "beltsight.evaluate.TaskResult",
+        "beltsight.taxonomy.Taxonomy", "beltsight.policy.Policy", "Policy", "Taxonomy",
     )
-] + [("py:func", "beltsight.image.prepare")]  # fmt: skip
+] + [
+    ("py:func", "beltsight.image.prepare"),
+    ("py:func", "beltsight.robustness.measure_robustness"),
+]  # fmt: skip

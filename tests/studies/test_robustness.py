@@ -21,7 +21,7 @@ from tests.tiny import write_tiny
 
 import beltsight
 from beltsight.metrics import wilson_interval
-from beltsight.robustness import CHANGES
+from beltsight.robustness import CHANGES, measure_robustness
 from beltsight.train.settings import load_settings
 from studies import sweep as sweeping
 
@@ -163,7 +163,7 @@ def test_measured_drawn_and_not_looked_at_again(
 def test_an_interrupted_look_is_not_written_twice(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure = run.measure_robustness
+    measure = measure_robustness
 
     def interrupted(*arguments: Any, progress: Any, **options: Any) -> Any:
         def stop(change: str, done: int, total: int) -> None:
