@@ -21,8 +21,8 @@ NAMES = {
     "all-forest": "all four, random forest",
 }
 TITLES = {
-    "trashnet": "TrashNet, 6 classes",
-    "organic-recyclable": "organic / recyclable, 2 classes",
+    "trashnet": "TrashNet",
+    "organic-recyclable": "organic / recyclable",
 }
 CLAIM = (50.0, 70.0)
 _BLUE, _GREY, _GREEN = "#3b6ea5", "#9aa7b5", "#2f7d5b"
