@@ -81,6 +81,7 @@ def _fail(message: str, status: int) -> None:
 def _register() -> None:
     """Attach each command; its module imports nothing heavy."""
     from beltsight.cli import (
+        bench,
         calibrate,
         card,
         check,
@@ -104,6 +105,7 @@ def _register() -> None:
         train,
         evaluate,
         calibrate,
+        bench,
         export,
         check,
         split,
