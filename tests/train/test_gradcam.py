@@ -11,7 +11,7 @@ from captum.attr import LayerGradCam
 from tests.train.tiny_settings import tiny
 from torch import Tensor, nn
 
-from beltsight.engine import OnnxRuntimeEngine
+from beltsight.engines.onnx_runtime import OnnxRuntimeEngine
 from beltsight.records import TaskSpec
 from beltsight.train.export import export_graph
 from beltsight.train.network import Network, build_network

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from beltsight.card import CARD_KEY, Card
-from beltsight.engine import Engine, OnnxRuntimeEngine
+from beltsight.engines import Engine
+from beltsight.engines.onnx_runtime import OnnxRuntimeEngine
 from beltsight.errors import ModelFileError, ParityError, TrainError
 from beltsight.records import Floats
 from beltsight.train.network import Network

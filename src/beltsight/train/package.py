@@ -21,7 +21,7 @@ from beltsight.card import (
     golden_png,
     pack_marks,
 )
-from beltsight.engine import Engine, run_in_batches
+from beltsight.engines import Engine, run_in_batches
 from beltsight.metrics import task_metrics
 from beltsight.novelty import NoveltyCard, fit_novelty
 from beltsight.records import Floats, TaskSpec

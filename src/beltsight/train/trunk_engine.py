@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from beltsight.engine import OnnxRuntimeEngine
+from beltsight.engines.onnx_runtime import OnnxRuntimeEngine
 from beltsight.errors import ModelFileError
 from beltsight.train.activations import Trunk
 from beltsight.train.export import make_engine, to_onnx

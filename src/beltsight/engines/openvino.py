@@ -1,0 +1,97 @@
+"""OpenVINO on the processor, in float32 or bfloat16 (extra ``openvino``)."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beltsight.errors import MissingExtraError, ModelError, ModelFileError
+from beltsight.records import Floats
+
+PRECISIONS = {"openvino-cpu": "f32", "openvino-cpu-bf16": "bf16"}
+
+
+class OpenVinoEngine:
+    """OpenVINO.
+
+    Args:
+        model: the ONNX file's content.
+        threads: computing threads in all; 0 lets OpenVINO take one per core.
+        streams: calls at once, each with ``threads // streams`` threads.
+        name: one of ``PRECISIONS``. A file in int8 computes in int8 with either.
+
+    Raises:
+        MissingExtraError: OpenVINO is not installed.
+        ModelError: the processor has no bfloat16.
+        ModelFileError: not an ONNX file that OpenVINO can load.
+    """
+
+    def __init__(
+        self, model: bytes, threads: int = 0, streams: int = 1, name: str = "openvino-cpu"
+    ) -> None:
+        self.name, self.streams = name, streams
+        core = _core(name)
+        precision = PRECISIONS[name]
+        if precision == "bf16" and not computes_bfloat16(core):
+            raise ModelError(f"{name}: this processor does not compute in bfloat16; use another")
+        self.rounding = 2.0**-8 if precision == "bf16" else 0.0
+        settings: dict[str, Any] = {
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": precision,
+            # Pinned threads of two processes would share a core while another idles.
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            compiled = core.compile_model(core.read_model(model, b""), "CPU", settings)
+            requests = [compiled.create_infer_request() for _ in range(max(1, streams))]
+        except Exception as error:  # OpenVINO raises RuntimeError and its kin
+            raise ModelFileError(f"not a model that OpenVINO can load: {_first(error)}") from error
+        self._places = {port.get_any_name(): i for i, port in enumerate(compiled.outputs)}
+        self.outputs = tuple(self._places)
+        # A request computes one call at a time; whoever finds none free waits for one.
+        self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for request in requests:
+            self._free.put(request)
+
+    def run(self, photos: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, Floats]:
+        """Compute the named outputs; see :class:`beltsight.engines.Engine`.
+
+        Raises:
+            ModelError: OpenVINO cannot compute the graph for these photos.
+        """
+        request = self._free.get()
+        try:
+            request.infer([photos], share_inputs=True)
+            return {
+                name: np.array(request.get_output_tensor(self._places[name]).data, np.float32)
+                for name in outputs
+            }
+        except Exception as error:  # as above
+            raise ModelError(f"{self.name} cannot compute the model: {_first(error)}") from error
+        finally:
+            self._free.put(request)
+
+
+def computes_bfloat16(core: Any) -> bool:
+    """Whether the processor has instructions for bfloat16."""
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _core(purpose: str) -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError(f"engine {purpose}", "openvino") from error
+    return openvino.Core()
+
+
+def _first(error: Exception) -> str:
+    """What went wrong, without the places in OpenVINO's source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("Exception from", "src/"))]
+    return (told or lines or [type(error).__name__])[0][:300]

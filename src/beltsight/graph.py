@@ -1,0 +1,91 @@
+"""What a model file holds, read and checked before any engine computes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from beltsight.card import CARD_KEY, Card, parse_card
+from beltsight.engines import Engine
+from beltsight.engines.onnx_runtime import OnnxRuntimeEngine
+from beltsight.errors import ModelFileError
+
+_MAX_MODEL_BYTES = 2_000_000_000
+
+
+def read_model_file(file: Path) -> bytes:
+    """The file's content.
+
+    Raises:
+        ModelFileError: missing, not readable, or too large to be a model.
+    """
+    try:
+        size = file.stat().st_size
+        if size > _MAX_MODEL_BYTES:
+            raise ModelFileError(f"{file}: {size:,} bytes; the limit is {_MAX_MODEL_BYTES:,}")
+        return file.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelFileError(
+            f"{file}: no such model file; train one with 'beltsight train', "
+            "or leave the path out to use the packaged model"
+        ) from error
+    except OSError as error:
+        raise ModelFileError(f"{file}: cannot be read: {error.strerror}") from error
+
+
+def describing_engine(engine: Engine, content: bytes) -> OnnxRuntimeEngine:
+    """The engine that tells the graph's metadata and shapes: others do not give them."""
+    if isinstance(engine, OnnxRuntimeEngine):
+        return engine
+    return OnnxRuntimeEngine(content, 1, optimise=False)
+
+
+def read_card(engine: OnnxRuntimeEngine, file: Path) -> Card:
+    """The card of a graph that takes and gives what the card says.
+
+    Raises:
+        ModelFileError: no card, a damaged or newer one, or one that the graph does not fit.
+    """
+    card = parse_card(engine.metadata.get(CARD_KEY), str(file))
+    _check_graph(engine, card, file)
+    return card
+
+
+def _check_graph(engine: OnnxRuntimeEngine, card: Card, file: Path) -> None:
+    """Whether the graph takes and gives what the card says; a free dimension may be anything."""
+    size = (card.preparation.height, card.preparation.width, 3)
+    _, kind, shape = engine.inputs[0] if engine.inputs else ("", "nothing", ())
+    if len(engine.inputs) != 1 or kind != "tensor(uint8)" or not _fits(shape[1:], size):
+        raise ModelFileError(
+            f"{file}: the graph takes {kind} {list(shape)}, not uint8 photos "
+            f"(N, {size[0]}, {size[1]}, 3) as its card says"
+        )
+    if isinstance(shape[0], int):
+        raise ModelFileError(
+            f"{file}: the graph takes exactly {shape[0]} photos at a time; export it with a free "
+            "first dimension"
+        )
+    width = card.novelty.width if card.novelty else None
+    wanted: dict[str, tuple[int | None, ...]] = {"embedding": (width,)}
+    for task in card.tasks:
+        wanted[task.name] = (len(task.classes),)
+        if task.map:
+            wanted[f"{task.name}_map"] = (len(task.classes), None, None)
+    missing = [name for name in wanted if name not in engine.shapes]
+    if missing:
+        raise ModelFileError(
+            f"{file}: the card speaks of outputs that the graph lacks: {', '.join(missing)}"
+        )
+    for name, expected in wanted.items():
+        shape = engine.shapes[name]
+        if not _fits(shape[1:], expected) or isinstance(shape[0], int):
+            raise ModelFileError(
+                f"{file}: output {name!r} has shape {list(shape)}, which does not fit its card, "
+                "one row per photo"
+            )
+
+
+def _fits(shape: tuple[object, ...], expected: tuple[int | None, ...]) -> bool:
+    pairs = zip(shape, expected, strict=False)
+    return len(shape) == len(expected) and all(
+        not isinstance(have, int) or want is None or have == want for have, want in pairs
+    )
