@@ -72,7 +72,8 @@ def command(
     Models, engines and inputs take turns, so that a machine that drifts meets all alike. Latency
     is of a call; frames per second are over wall time, one call after the other.
     """
-    from beltsight.bench.grid import INPUTS, GridSettings, run_grid
+    from beltsight.bench.contest import run_grid
+    from beltsight.bench.grid import INPUTS, GridSettings
     from beltsight.cli.console import note, print_json
     from beltsight.cli.stage_progress import stage_progress
     from beltsight.report.bench import draw_grid, require_matplotlib

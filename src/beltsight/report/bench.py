@@ -78,7 +78,8 @@ def _draw_panel(axis: Any, rows: Sequence[Row]) -> None:
         xerr=[[0.0] * len(rows), late], error_kw={"lw": 1, "ecolor": "#333333"},
     )  # fmt: skip
     axis.set_yticks(places, [_label(row) for row in rows])
-    axis.set_title(rows[0].work.title, loc="left", fontsize=10)
+    base = next((f", x: times as fast as {row.base}" for row in rows if row.ratio), "")
+    axis.set_title(rows[0].work.title + base, loc="left", fontsize=10)
     most = max(half + more for half, more in zip(halves, late, strict=True))
     axis.set_xlim(0, 1.3 * most)
     for place, row, more in zip(places, rows, late, strict=True):
