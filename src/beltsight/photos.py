@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +13,29 @@ from beltsight.image import is_photo_path
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
+    """What a folder holds: a file or a folder in it.
+
+    Args:
+        name: without its folder.
+        path: with it.
+        is_folder: whether it can be listed.
+        is_link: whether it stands for something elsewhere.
+    """
+
     name: str
+    path: str
     is_folder: bool
-    is_link: bool
+    is_link: bool = False
 
     @property
     def is_hidden(self) -> bool:
+        """Whether its name begins with a dot."""
         return self.name.startswith(".")
+
+
+# A folder's path -> what it holds, by name. Folders of this machine and of stores are walked alike.
+ListFolder = Callable[[str], list[Entry]]
 
 
 def find_photos(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
@@ -40,44 +55,76 @@ def find_photos(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
         What is held in memory is the names of the folders that the walk stands in.
     """
     for path in paths:
-        text = os.fspath(path)
-        if not os.path.exists(text) and glob.has_magic(text):
-            yield from _matches(text)
-        elif os.path.isdir(text):
-            yield from _walk(text)
-        else:
-            yield text
+        yield from files_of(os.fspath(path), is_photo_path)
 
 
-def _matches(pattern: str) -> Iterator[str]:
+def files_of(path: str, wanted: Callable[[Path], bool], patterns: bool = True) -> Iterator[str]:
+    """The files that one path stands for, as :func:`find_photos` finds them.
+
+    Args:
+        path: a file, a folder or a pattern.
+        wanted: which files of a folder, by name.
+        patterns: whether a path that does not exist may be a pattern.
+    """
+    if patterns and not os.path.exists(path) and glob.has_magic(path):
+        yield from _matches(path, wanted)
+    elif os.path.isdir(path):
+        yield from walk(path, _entries, wanted)
+    else:
+        yield path
+
+
+def walk(folder: str, list_folder: ListFolder, wanted: Callable[[Path], bool]) -> Iterator[str]:
+    """The wanted files in a folder and below, by name; neither hidden ones nor through links."""
+    for entry in list_folder(folder):
+        if entry.is_hidden or (entry.is_folder and entry.is_link):
+            continue
+        if entry.is_folder:
+            yield from walk(entry.path, list_folder, wanted)
+        elif wanted(Path(entry.name)):
+            yield entry.path
+
+
+def descend(
+    folder: str, parts: tuple[str, ...], list_folder: ListFolder, wanted: Callable[[Path], bool]
+) -> Iterator[str]:
+    """The wanted files below a folder that match a pattern, given by its parts."""
+    return _descend(folder, parts, _with_any_depth({0}, parts), list_folder, wanted)
+
+
+def _matches(pattern: str, wanted: Callable[[Path], bool]) -> Iterator[str]:
     parts = Path(pattern).parts
     fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
     start = os.path.join(*parts[:fixed]) if fixed else ""
-    yield from _descend(start, parts[fixed:], _with_any_depth({0}, parts[fixed:]))
+    rest = parts[fixed:]
+    # Only where the pattern asks for it: a parent is no entry of its folder.
+    yield from descend(start, rest, _entries_and_parent if os.pardir in rest else _entries, wanted)
 
 
-def _descend(folder: str, parts: tuple[str, ...], places: frozenset[int]) -> Iterator[str]:
+def _descend(
+    folder: str,
+    parts: tuple[str, ...],
+    places: frozenset[int],
+    list_folder: ListFolder,
+    wanted: Callable[[Path], bool],
+) -> Iterator[str]:
     """The photos below a folder that has brought the pattern to these places of its parts.
 
     All places go down together, so that each photo is met once, where ``**`` leads to it by many
     ways, and each folder is listed when the walk comes to it.
     """
-    entries = _entries(folder)
-    if any(parts[place] == os.pardir for place in places if place < len(parts)):
-        entries.append(_Entry(os.pardir, is_folder=True, is_link=False))
-    for entry in entries:
+    for entry in list_folder(folder):
         reached = _with_any_depth(_step(parts, places, entry), parts)
-        path = os.path.join(folder, entry.name)
         if len(parts) not in reached:
             if reached and entry.is_folder:
-                yield from _descend(path, parts, reached)
+                yield from _descend(entry.path, parts, reached, list_folder, wanted)
         elif entry.is_folder:
-            yield from _walk(path)
-        elif is_photo_path(Path(entry.name)):
-            yield path
+            yield from walk(entry.path, list_folder, wanted)
+        elif wanted(Path(entry.name)):
+            yield entry.path
 
 
-def _step(parts: tuple[str, ...], places: frozenset[int], entry: _Entry) -> set[int]:
+def _step(parts: tuple[str, ...], places: frozenset[int], entry: Entry) -> set[int]:
     """The places that the pattern can be at behind this entry."""
     reached = set()
     for place in places:
@@ -104,25 +151,22 @@ def _with_any_depth(places: set[int], parts: tuple[str, ...]) -> frozenset[int]:
     return frozenset(whole)
 
 
-def _walk(folder: str) -> Iterator[str]:
-    for entry in _entries(folder):
-        path = os.path.join(folder, entry.name)
-        if entry.is_hidden or (entry.is_folder and entry.is_link):
-            continue
-        if entry.is_folder:
-            yield from _walk(path)
-        elif is_photo_path(Path(entry.name)):
-            yield path
-
-
-def _entries(folder: str) -> list[_Entry]:
+def _entries(folder: str) -> list[Entry]:
     """What a folder holds, by name; nothing where it cannot be read or has gone since."""
     try:
         with os.scandir(folder or os.curdir) as entries:
-            found = [_Entry(e.name, _is_folder(e), e.is_symlink()) for e in entries]
+            found = [
+                Entry(e.name, os.path.join(folder, e.name), _is_folder(e), e.is_symlink())
+                for e in entries
+            ]
     except OSError:
         return []
     return sorted(found, key=lambda entry: entry.name)
+
+
+def _entries_and_parent(folder: str) -> list[Entry]:
+    parent = Entry(os.pardir, os.path.join(folder, os.pardir), is_folder=True)
+    return [*_entries(folder), parent]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -1,0 +1,79 @@
+"""Every kind of PATH that ``beltsight predict`` takes, told apart by how it looks."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator
+
+from beltsight.errors import ConfigError
+from beltsight.image import is_photo_path
+from beltsight.photos import files_of
+from beltsight.sources.listed import read_list
+from beltsight.sources.shard import is_shard, read_shard
+from beltsight.sources.stored import FoundPhoto
+
+LIST = "-"
+# Two letters at least: C:\ is a drive.
+_ADDRESS = re.compile(r"[a-zA-Z][\w+.-]+(::[a-zA-Z][\w+.-]+)*://")
+
+
+def find_sources(
+    paths: Iterable[str | os.PathLike[str]],
+    listed: io.BufferedIOBase | None = None,
+    *,
+    null: bool = False,
+) -> Iterator[FoundPhoto]:
+    """Photos of all kinds, lazily and in order.
+
+    Args:
+        paths: a file, a folder or a pattern, as :func:`beltsight.photos.find_photos` takes them;
+            a tar archive or a pattern of archives (``'shards/*.tar'``); an address that fsspec
+            knows (``s3://bucket/folder``), of any of these; ``-`` for the entries of ``listed``,
+            each of them any of these but a pattern.
+        listed: the list that ``-`` stands for.
+        null: its entries end with NUL.
+
+    Returns:
+        An iterator of paths and of photos that are no file. One thread may use it.
+
+    Raises:
+        ConfigError: ``-`` without a list.
+        DatasetError: a list that is none; a store that cannot be reached or listed.
+        MissingExtraError: an address, and fsspec is not installed.
+    """
+    for path in paths:
+        text = os.fspath(path)
+        if text != LIST:
+            yield from _sources_of(text, patterns=True)
+        elif listed is None:
+            raise ConfigError("'-' stands for a list on standard input, and there is none")
+        else:
+            for entry in read_list(listed, null=null):
+                yield from _sources_of(entry, patterns=False)
+
+
+def is_address(path: str) -> bool:
+    """Whether a path is an address for fsspec.
+
+    Example:
+        >>> is_address("s3://bucket/a.jpg"), is_address("in/a.jpg"), is_address("C:/a.jpg")
+        (True, False, False)
+    """
+    return _ADDRESS.match(path) is not None and not os.path.exists(path)
+
+
+def _sources_of(path: str, patterns: bool) -> Iterator[FoundPhoto]:
+    if is_address(path):
+        from beltsight.sources.remote import find_remote
+
+        yield from find_remote(path, patterns)
+        return
+    # A folder gives its photos; archives are only opened where they are named.
+    wanted = is_shard if is_shard(path) else is_photo_path
+    for file in files_of(path, wanted, patterns):
+        if is_shard(file):
+            yield from read_shard(file)
+        else:
+            yield file

@@ -1,0 +1,146 @@
+"""Photos in a tar archive, read from its beginning to its end; nothing is ever unpacked to disk.
+
+A WebDataset shard is such an archive: its photos are answered and its labels passed over. A photo
+is named as fsspec does, ``tar://MEMBER::ARCHIVE``, so that ``fsspec.open`` finds it again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Self, cast
+
+from beltsight.errors import DecodeError
+from beltsight.image import MAX_BYTES, is_photo_path
+from beltsight.sources.stored import StoredPhoto, failed_photo, held_photo
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz")
+# Long names and the like; a real one has some hundred bytes.
+_MAX_HEADER_BYTES = 1_000_000
+_HEADER_TYPES = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+
+
+def is_shard(path: str | os.PathLike[str]) -> bool:
+    """Whether a file's name ends like a tar archive's that can be read.
+
+    Example:
+        >>> is_shard("train-000.tar"), is_shard("A.TGZ"), is_shard("tar.jpg")
+        (True, True, False)
+    """
+    return os.fspath(path).lower().endswith(SUFFIXES)
+
+
+def read_shard(
+    name: str, open_archive: Callable[[], IO[bytes]] | None = None
+) -> Iterator[StoredPhoto]:
+    """The photos of a tar archive, in its order, one at a time.
+
+    Args:
+        name: the archive; ``.gz`` and ``.tgz`` are decompressed on the way.
+        open_archive: opens it for reading; by default it is a file of this machine.
+
+    Returns:
+        An iterator. Links, devices, hidden files and what is no photo by its name are passed over.
+        A photo over ``MAX_BYTES``, and an archive that is missing, damaged or cut off, are
+        photos that raise when they are read: what is behind the damage is not known.
+    """
+    try:
+        with _opened(name, open_archive or (lambda: _open_file(name))) as tar:
+            for member in _members(tar):
+                if member.isreg() and _is_wanted(member.name):
+                    yield _photo(tar, member, f"tar://{member.name}::{name}")
+    except DecodeError as error:
+        yield failed_photo(name, str(error).removeprefix(f"{name}: "))
+    except Exception as error:  # archives from strangers: zlib.error, ValueError, RecursionError
+        reason = str(error).strip() or type(error).__name__
+        yield failed_photo(
+            name, f"damaged tar archive ({reason:.200}); photos behind the damage are not answered"
+        )
+
+
+@contextmanager
+def _opened(name: str, open_archive: Callable[[], IO[bytes]]) -> Iterator[tarfile.TarFile]:
+    with open_archive() as file:
+        # tarfile's own decompression takes only the first part of a file that pigz wrote.
+        whole = (
+            cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if name.lower().endswith("gz") else file
+        )
+        stream = _Stream(whole)
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as tar:  # type: ignore[call-overload]
+            yield tar
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    while (member := tar.next()) is not None:
+        yield member
+        tar.members = []  # type: ignore[attr-defined]  # it would keep them all
+        if len(tar.pax_headers) > 1000:
+            raise tarfile.ReadError("too many global headers")
+
+
+def _is_wanted(member: str) -> bool:
+    path = PurePosixPath(member)
+    return is_photo_path(Path(path.name)) and not any(
+        part.startswith(".") and part not in (".", "..") for part in path.parts
+    )
+
+
+def _photo(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> StoredPhoto:
+    if member.size > MAX_BYTES:
+        return failed_photo(name, f"{member.size:,} bytes; the limit is {MAX_BYTES:,}")
+    file = tar.extractfile(member)
+    if file is None:
+        return failed_photo(name, "is not a file; expected a photo")
+    return held_photo(name, file.read())
+
+
+def _open_file(name: str) -> IO[bytes]:
+    if not os.path.isfile(name):  # a FIFO or device would block for ever
+        kind = "is not a file" if os.path.exists(name) else "does not exist"
+        raise DecodeError(f"{name}: {kind}; expected a tar archive")
+    try:
+        return open(name, "rb")
+    except OSError as error:
+        raise DecodeError(f"{name}: cannot be read: {error.strerror}") from error
+
+
+class _Stream:
+    """A file that must not end: an archive says itself where it does.
+
+    Without this, a size in a header that is a lie would have tarfile skip for years.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        if not data:
+            raise tarfile.ReadError("it ends in the middle")
+        return data
+
+
+class _Member(tarfile.TarInfo):
+    """A header of an archive; one that is damaged or huge is an error, not the end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if type(error).__name__ == "EOFHeaderError":  # the proper end; not in tarfile's stubs
+                raise
+            raise tarfile.ReadError(f"a header is damaged: {error}") from error
+        if header.type in _HEADER_TYPES and not 0 <= header.size <= _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {header.size:,} bytes")
+        return header

@@ -1,0 +1,65 @@
+"""A photo that is no file of its own: in an archive, or behind an address."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias, Union
+
+from beltsight.errors import DecodeError, ImageError
+
+# How image.py calls bytes, which have no name.
+_NAMELESS = "image bytes: "
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPhoto:
+    """A photo by its name and a way to its content. Any thread may read it, any number of times.
+
+    Args:
+        name: stands for the photo in answers and messages; holds no password.
+        read: gives the encoded photo, bounded like a file, or raises an ImageError.
+        held_bytes: what it keeps in memory until it is dropped.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+    held_bytes: int = 0
+
+    def own_error(self, error: ImageError) -> ImageError:
+        """What decoding said of the bytes, with the photo's name."""
+        text = str(error)
+        if text.startswith(f"{self.name}: "):
+            return error
+        return type(error)(f"{self.name}: {text.removeprefix(_NAMELESS)}")
+
+
+# A path of this machine, or a stored photo.
+FoundPhoto: TypeAlias = Union[str, StoredPhoto]
+
+
+def name_of(source: object) -> str | None:
+    """The path or name of a photo; None for one that came as an array or bytes.
+
+    Example:
+        >>> name_of("in/a.jpg"), name_of(StoredPhoto("tar://b.jpg::c.tar", bytes)), name_of(b"")
+        ('in/a.jpg', 'tar://b.jpg::c.tar', None)
+    """
+    if isinstance(source, StoredPhoto):
+        return source.name
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else None
+
+
+def held_photo(name: str, content: bytes) -> StoredPhoto:
+    """A photo whose content is in memory."""
+    return StoredPhoto(name, lambda: content, len(content))
+
+
+def failed_photo(name: str, problem: str) -> StoredPhoto:
+    """A place where a photo should be, and why there is none; reading it says so."""
+
+    def fail() -> bytes:
+        raise DecodeError(f"{name}: {problem}")
+
+    return StoredPhoto(name, fail)
