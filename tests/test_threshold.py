@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from beltsight.calibrate import softmax
 from beltsight.card import TaskCard
 from beltsight.threshold import set_threshold
 
@@ -24,7 +25,10 @@ def test_the_least_sure_mistake_is_left_out() -> None:
 def test_where_nothing_reaches_the_target_nothing_is_accepted() -> None:
     card, choice = set_threshold(TASK, spread([0.9, 0.8]), np.array([1, 1]), 0.9)
     assert choice.best is None
-    assert card.threshold == 1.0
+    assert card.threshold is not None
+    surest = float(softmax(np.array([[60.0, 0.0]])).max())
+    assert surest == 1.0 < card.threshold  # a softmax reaches 1
+    assert TaskCard.model_validate_json(card.model_dump_json()) == card
     assert card.purity is not None and card.purity.accepted == 0
 
 

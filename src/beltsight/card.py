@@ -95,7 +95,8 @@ class TaskCard(_Part):
     classes: tuple[str, ...] = Field(min_length=2)
     ordered: bool = False
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
-    threshold: float | None = Field(None, ge=0, le=1)
+    # Over 1 accepts nothing: a confidence may be exactly 1.
+    threshold: float | None = Field(None, ge=0, lt=2)
     purity: PurityCard | None = None
     map: bool = True
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from beltsight.card import PurityCard, TaskCard
 from beltsight.selective import PurityChoice, choose_threshold
+
+ACCEPTS_NOTHING = math.nextafter(1.0, 2.0)
+"""A threshold over every confidence: a softmax reaches exactly 1."""
 
 
 def set_threshold(
@@ -39,5 +44,5 @@ def set_threshold(
         accepted=point.accepted if point else 0,
         right=point.right if point else 0,
     )
-    threshold = point.threshold if point else 1.0
+    threshold = point.threshold if point else ACCEPTS_NOTHING
     return task.model_copy(update={"threshold": threshold, "purity": purity}), choice
