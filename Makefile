@@ -56,5 +56,5 @@ clean:  ## Remove everything that make made.
 	@$(PYTHON) -c 'import sys; sys.exit("Beltsight needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv-dev
 	$(DEV)/python -m pip install --quiet --upgrade pip
-	$(DEV)/pip install --quiet --editable '.[train,tensorboard]' --group dev
+	$(DEV)/pip install --quiet --editable '.[train,tensorboard,openvino,archive]' --group dev
 	@touch $@

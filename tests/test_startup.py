@@ -23,7 +23,7 @@ WITHOUT_EXTRAS = """
 import sys
 ABSENT = {
     "torch", "torchvision", "timm", "safetensors", "sklearn", "scipy", "matplotlib", "onnx",
-    "onnxscript", "tensorboard", "tomli_w", "hypothesis", "pytest",
+    "onnxscript", "tensorboard", "tomli_w", "hypothesis", "pytest", "openvino", "pyarrow", "fsspec",
 }
 class Absent:
     def find_spec(self, name, path=None, target=None):

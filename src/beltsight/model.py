@@ -26,7 +26,7 @@ from beltsight.graph import describing_engine, read_card, read_model_file
 from beltsight.image import Preparation, Source, prepare
 from beltsight.novelty import Novelty
 from beltsight.records import Answer, Floats, Photo, Prediction, TaskSpec
-from beltsight.tune import stored_choice
+from beltsight.tuned import stored_choice
 
 DEFAULT_MODEL = ASSETS / "trashnet-mobilenetv2.onnx"
 # Roundings of a deep network add up to about this many of one operation's; wrong instructions

@@ -95,6 +95,7 @@ def _register() -> None:
         soil,
         split,
         train,
+        tune,
     )
 
     if app.registered_commands:
@@ -112,6 +113,7 @@ def _register() -> None:
         soil,
         fetch,
         card,
+        tune,
         policy,
         schema,
     )

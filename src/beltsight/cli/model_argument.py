@@ -21,15 +21,34 @@ ModelArgument = Annotated[
     ),
 ]
 ThreadsOption = Annotated[
-    int, typer.Option("--threads", min=0, help="Threads per photo batch; 0: one per core.")
+    int, typer.Option("--threads", min=0, help="Computing threads in all; 0: one per core.")
 ]
 BatchOption = Annotated[
     int, typer.Option("--batch-size", min=1, max=4096, help="Photos per call of the engine.")
 ]
 
 
-def open_model(argument: str, *, threads: int = 0, verify: bool = True) -> Model:
-    """Load what the MODEL argument names.
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="What computes the model, e.g. onnxruntime-cpu or openvino-cpu; by default what "
+        "'beltsight tune' found fastest, else onnxruntime-cpu.",
+        show_default=False,
+    ),
+]
+
+
+def open_model(
+    argument: str,
+    *,
+    threads: int = 0,
+    streams: int = 1,
+    engine: str | None = None,
+    verify: bool = True,
+) -> Model:
+    """Load what the MODEL argument names; see :meth:`beltsight.model.Model.load`.
 
     Raises:
         ModelFileError: missing or no model; for a photo or folder it says that MODEL comes first.
@@ -39,11 +58,11 @@ def open_model(argument: str, *, threads: int = 0, verify: bool = True) -> Model
     from beltsight.model import Model
 
     if argument == DEFAULT:
-        return Model.load(threads=threads, verify=verify)
+        return Model.load(threads=threads, streams=streams, engine=engine, verify=verify)
     path = Path(argument)
     if path.is_dir() or is_photo_path(path):
         raise ModelFileError(
             f"{argument} is no model file; the model comes first, e.g. 'default' for the "
             f"packaged one: default {argument}"
         )
-    return Model.load(path, threads=threads, verify=verify)
+    return Model.load(path, threads=threads, streams=streams, engine=engine, verify=verify)

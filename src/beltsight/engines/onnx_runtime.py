@@ -52,6 +52,12 @@ class OnnxRuntimeEngine:
         if not optimise:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         wanted = PROVIDERS[name]
+        lacking = ModelError(
+            f"{name}: ONNX Runtime cannot use {wanted} on this machine; install its drivers "
+            "and the build of ONNX Runtime for it, or use another engine"
+        )
+        if wanted not in ort.get_available_providers():
+            raise lacking
         providers = list(dict.fromkeys((wanted, "CPUExecutionProvider")))
         try:
             self._session = ort.InferenceSession(model, options, providers=providers)
@@ -59,10 +65,7 @@ class OnnxRuntimeEngine:
             raise ModelFileError(f"not a usable ONNX model: {str(error)[:300]}") from error
         # Without its libraries a provider is passed over, and the processor computes unasked.
         if wanted not in self._session.get_providers():
-            raise ModelError(
-                f"{name}: ONNX Runtime cannot use {wanted} on this machine; install its drivers "
-                "and libraries, or use another engine"
-            )
+            raise lacking
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.inputs = tuple((i.name, i.type, tuple(i.shape)) for i in self._session.get_inputs())
         self.shapes = {o.name: tuple(o.shape) for o in self._session.get_outputs()}

@@ -51,6 +51,7 @@ class OpenVinoEngine:
             requests = [compiled.create_infer_request() for _ in range(max(1, streams))]
         except Exception as error:  # OpenVINO raises RuntimeError and its kin
             raise ModelFileError(f"not a model that OpenVINO can load: {_first(error)}") from error
+        self._shape = compiled.inputs[0].get_partial_shape()
         self._places = {port.get_any_name(): i for i, port in enumerate(compiled.outputs)}
         self.outputs = tuple(self._places)
         # A request computes one call at a time; whoever finds none free waits for one.
@@ -64,6 +65,12 @@ class OpenVinoEngine:
         Raises:
             ModelError: OpenVINO cannot compute the graph for these photos.
         """
+        # OpenVINO would convert another type, and its messages on shapes run over many lines.
+        if photos.dtype != np.uint8 or not self._fits(photos.shape):
+            raise ModelError(
+                f"{self.name} cannot compute the model: it takes uint8 {self._shape}, not "
+                f"{photos.dtype} {list(photos.shape)}"
+            )
         request = self._free.get()
         try:
             request.infer([photos], share_inputs=True)
@@ -75,6 +82,12 @@ class OpenVinoEngine:
             raise ModelError(f"{self.name} cannot compute the model: {_first(error)}") from error
         finally:
             self._free.put(request)
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == len(self._shape) and all(
+            part.is_dynamic or part.get_length() == have
+            for part, have in zip(self._shape, shape, strict=True)
+        )
 
 
 def computes_bfloat16(core: Any) -> bool:

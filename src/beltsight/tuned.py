@@ -1,0 +1,123 @@
+"""The engine that was found fastest for a model on this machine, stored by ``beltsight tune``.
+
+A choice holds for one model file (by its hash), one machine with its libraries, and one number of
+threads; anything else has none, and ONNX Runtime serves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from beltsight.errors import BeltsightError
+from beltsight.machine import describe_machine, usable_cores
+
+_LARGEST_STORE = 100_000  # bytes
+
+
+class Choice(BaseModel):
+    """An engine, and how many photos it is given per call."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    engine: str
+    batch_size: int = Field(ge=1, le=4096)
+    photos_per_s: float = Field(gt=0)
+
+
+class Tuning(BaseModel):
+    """What one measurement found; stored as JSON."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_sha256: str
+    threads: int
+    machine: str
+    latency: Choice
+    throughput: Choice
+
+
+def machine_key() -> str:
+    """Names this machine with its libraries: another one's choice means nothing here."""
+    text = json.dumps(describe_machine(), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def store_path(model_hash: str, threads: int) -> Path:
+    """Where a choice is kept: under ``BELTSIGHT_CACHE``, else in the user's cache folder."""
+    return _store_folder() / f"{model_hash[:32]}-{machine_key()}-{threads}.json"
+
+
+def _store_folder() -> Path:
+    base = os.environ.get("BELTSIGHT_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "beltsight"
+    )
+    return Path(base) / "tuned"
+
+
+def save_tuning(tuning: Tuning) -> Path:
+    """Store a choice, whole or not at all.
+
+    Raises:
+        BeltsightError: the folder cannot be written.
+    """
+    path = store_path(tuning.model_sha256, tuning.threads)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(tuning.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise BeltsightError(
+            f"{path}: the choice cannot be stored: {error.strerror}; name a folder that can be "
+            "written with the environment variable BELTSIGHT_CACHE"
+        ) from error
+    return path
+
+
+def stored_tuning(model_hash: str, threads: int) -> Tuning | None:
+    """The choice for this file on this machine, or None: never measured, or not readable."""
+    path = store_path(model_hash, threads)
+    try:
+        with path.open("rb") as file:
+            tuning = Tuning.model_validate_json(file.read(_LARGEST_STORE))
+    except (OSError, ValidationError):
+        return None
+    same = tuning.model_sha256 == model_hash and tuning.threads == threads
+    return tuning if same and tuning.machine == machine_key() else None
+
+
+def forget_tuning(model_hash: str) -> int:
+    """Remove what was stored for a model file, of every machine and number of threads.
+
+    Returns:
+        How many files.
+
+    Raises:
+        BeltsightError: the folder cannot be written.
+    """
+    paths = list(_store_folder().glob(f"{model_hash[:32]}-*.json"))
+    try:
+        for path in paths:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise BeltsightError(f"{_store_folder()}: cannot be written: {error.strerror}") from error
+    return len(paths)
+
+
+def stored_choice(model_hash: str, threads: int, streams: int) -> Choice | None:
+    """The engine for this file on this machine, and its batch, where they were measured.
+
+    Args:
+        model_hash: of the model file.
+        threads: as asked for; 0 means one per core.
+        streams: 1 wants the least latency, more want the most photos per second.
+    """
+    if not _store_folder().is_dir():
+        return None
+    tuning = stored_tuning(model_hash, threads or usable_cores())
+    if tuning is None:
+        return None
+    return tuning.latency if streams == 1 else tuning.throughput

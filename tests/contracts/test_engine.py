@@ -1,0 +1,109 @@
+"""What every engine must keep; each that this machine has takes the whole of it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.tiny import SIZE, expected_logits, paint, tiny_graph
+
+from beltsight.engines import ENGINES, available_engines, open_engine
+from beltsight.errors import BeltsightError, ConfigError, ModelError, ModelFileError
+
+COLOURS = ((200, 40, 40), (20, 90, 160), (90, 200, 10), (128, 128, 128))
+HERE = available_engines()
+
+
+@pytest.fixture
+def graph() -> bytes:
+    return bytes(tiny_graph().SerializeToString())
+
+
+def photos(n: int = 4) -> NDArray[np.uint8]:
+    return np.stack([paint(COLOURS[i % len(COLOURS)], SIZE) for i in range(n)])
+
+
+def test_the_default_is_always_there() -> None:
+    assert HERE[0] == "onnxruntime-cpu"
+    assert set(HERE) <= set(ENGINES)
+
+
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("streams", [1, 2])
+def test_answers_follow_from_the_graph(name: str, streams: int, graph: bytes) -> None:
+    engine = open_engine(name, graph, threads=2, streams=streams)
+    assert (engine.name, engine.streams) == (name, streams)
+    assert {"material", "embedding", "material_map"} == set(engine.outputs)
+    got = engine.run(photos(), ["material", "embedding"])
+    assert list(got) == ["material", "embedding"]
+    assert got["material"].dtype == np.float32
+    # One operation rounds by engine.rounding; here there are a handful.
+    room = 1e-4 + 4 * engine.rounding * 4.0
+    np.testing.assert_allclose(got["material"], expected_logits(photos()), atol=room)
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_any_number_of_photos_and_answers_that_stay(name: str, graph: bytes) -> None:
+    engine = open_engine(name, graph, threads=1)
+    first = engine.run(photos(3), ["material"])["material"]
+    kept = first.copy()
+    for n in (1, 4, 2):
+        assert engine.run(photos(n)[::-1].copy(), ["material"])["material"].shape == (n, 3)
+    np.testing.assert_array_equal(first, kept)  # no engine hands out a buffer it uses again
+
+
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("streams", [1, 3])
+def test_threads_may_call_at_once(name: str, streams: int, graph: bytes) -> None:
+    engine = open_engine(name, graph, threads=2, streams=streams)
+    batch = photos()
+    alone = [engine.run(batch[i : i + 1], ["material"])["material"] for i in range(4)]
+
+    def call(i: int) -> NDArray[np.float32]:
+        return engine.run(batch[i % 4 : i % 4 + 1], ["material"])["material"]
+
+    with ThreadPoolExecutor(8) as pool:
+        for i, answer in enumerate(pool.map(call, range(64))):
+            np.testing.assert_array_equal(answer, alone[i % 4])
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_an_engine_that_failed_goes_on(name: str, graph: bytes) -> None:
+    engine = open_engine(name, graph, threads=1)
+    for wrong in (photos()[:, :, :, :2], photos().astype(np.float32), photos()[:, :8]):
+        with pytest.raises(ModelError, match=name):
+            engine.run(np.ascontiguousarray(wrong), ["material"])
+    assert engine.run(photos(), ["material"])["material"].shape == (4, 3)
+
+
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("content", [b"", b"no model at all", b"\x08\x09\x12" * 40])
+def test_a_foreign_file_is_one_clear_error(name: str, content: bytes) -> None:
+    with pytest.raises(ModelFileError) as caught:
+        open_engine(name, content)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_a_truncated_file_is_refused(name: str, graph: bytes) -> None:
+    with pytest.raises(ModelFileError):
+        open_engine(name, graph[: len(graph) // 2])
+
+
+def test_an_unknown_engine_names_those_there_are(graph: bytes) -> None:
+    with pytest.raises(ConfigError, match="openvino-cpu-bf16"):
+        open_engine("tensorflow", graph)
+
+
+@pytest.mark.parametrize(("threads", "streams"), [(-1, 1), (1, 0)])
+def test_impossible_counts_are_refused(threads: int, streams: int, graph: bytes) -> None:
+    with pytest.raises(ConfigError, match="threads"):
+        open_engine("onnxruntime-cpu", graph, threads, streams)
+
+
+@pytest.mark.parametrize("name", [name for name in ENGINES if name not in HERE])
+def test_an_engine_that_is_not_there_says_so(name: str, graph: bytes) -> None:
+    with pytest.raises(BeltsightError, match=name):
+        open_engine(name, graph)
