@@ -7,12 +7,12 @@ uint8 (N, H, W, 3) RGB and gives, per task, logits ``task`` (N, C) and class map
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +24,18 @@ from beltsight.engines import DEFAULT_ENGINE, Engine, open_engine, run_in_batche
 from beltsight.errors import ConfigError, ImageError, ModelError, ModelFileError, ParityError
 from beltsight.graph import describing_engine, read_card, read_model_file
 from beltsight.image import Preparation, Source, prepare
+from beltsight.machine import usable_cores
 from beltsight.novelty import Novelty
 from beltsight.records import Answer, Floats, Photo, Prediction, TaskSpec
+from beltsight.sources import StoredPhoto, name_of
+from beltsight.stream import OnError, stream_outputs
 from beltsight.tuned import stored_choice
 
 DEFAULT_MODEL = ASSETS / "trashnet-mobilenetv2.onnx"
 # Roundings of a deep network add up to about this many of one operation's; wrong instructions
 # give far more.
 _ROUNDING_ROOM = 16.0
-S = TypeVar("S", bound=Source)
+S = TypeVar("S", bound="Source | StoredPhoto")
 
 
 class Model:
@@ -44,6 +47,7 @@ class Model:
         hash: SHA-256 of the file, hexadecimal.
         path: where the file came from.
         batch_size: photos per call that suit the engine, where that was measured.
+        threads: computing threads in all; with one, :meth:`stream` starts no thread of its own.
     """
 
     def __init__(
@@ -53,9 +57,11 @@ class Model:
         hash: str,
         path: Path | None = None,
         batch_size: int | None = None,
+        threads: int = 1,
     ) -> None:
         self.engine = engine
         self.batch_size = batch_size
+        self.threads = threads
         self.card = card
         self.hash = hash
         self.path = path
@@ -99,7 +105,8 @@ class Model:
         except ModelFileError as error:
             raise ModelFileError(f"{file}: {error}") from error
         card = read_card(told, file)
-        model = cls(chosen, card, digest, file, choice.batch_size if choice else None)
+        batch_size = choice.batch_size if choice else None
+        model = cls(chosen, card, digest, file, batch_size, threads or usable_cores())
         if verify:
             model.verify()
         return model
@@ -155,30 +162,34 @@ class Model:
 
     def stream(
         self,
-        sources: Iterable[Source],
+        sources: Iterable[Source | StoredPhoto],
         *,
         explain: bool = False,
         batch_size: int = 16,
-        on_error: Literal["raise", "record"] = "raise",
-    ) -> Iterator[Prediction]:
-        """Answer for photos one batch at a time, in constant memory and in order.
+        on_error: OnError = "raise",
+    ) -> Generator[Prediction]:
+        """Answer for photos in batches, in constant memory and in order.
+
+        Where the model has more than one thread, the next batches are decoded while one is
+        computed, as many at once as the engine has streams; the answers are the same.
 
         Args:
-            sources: photos; consumed as answers are.
+            sources: photos; read in the caller's thread, a few batches before their answers are
+                taken.
             explain: fill ``maps``.
             batch_size: photos per call of the engine, at least 1.
             on_error: ``raise``, or ``record`` to give a Prediction with ``error`` instead.
         """
         maps = [f"{task.name}_map" for task in self.card.tasks if explain and task.map]
         names = [*(task.name for task in self.tasks), "embedding", *maps]
-        for source, outputs in self.stream_outputs(
-            sources, names, batch_size=batch_size, on_error=on_error
-        ):
-            name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
-            if isinstance(outputs, ImageError):
-                yield Prediction(name, engine=self.engine.name, error=str(outputs))
-            else:
-                yield self._prediction(name, outputs, maps)
+        answers = self.stream_outputs(sources, names, batch_size=batch_size, on_error=on_error)
+        with closing(answers):
+            for source, outputs in answers:
+                name = name_of(source)
+                if isinstance(outputs, ImageError):
+                    yield Prediction(name, engine=self.engine.name, error=str(outputs))
+                else:
+                    yield self._prediction(name, outputs, maps)
 
     def stream_outputs(
         self,
@@ -186,12 +197,12 @@ class Model:
         names: Sequence[str],
         *,
         batch_size: int = 16,
-        on_error: Literal["raise", "record"] = "raise",
-    ) -> Iterator[tuple[S, dict[str, Floats] | ImageError]]:
-        """Raw outputs of photos one batch at a time, in constant memory and in order.
+        on_error: OnError = "raise",
+    ) -> Generator[tuple[S, dict[str, Floats] | ImageError]]:
+        """Raw outputs of photos in batches, in constant memory and in order.
 
         Args:
-            sources: photos; consumed as answers are.
+            sources: photos, as for :meth:`stream`.
             names: among ``engine.outputs``: logits are named as their task.
             batch_size: photos per call of the engine, at least 1.
             on_error: ``raise``, or ``record`` to give the ImageError in place of outputs.
@@ -205,20 +216,21 @@ class Model:
         """
         if batch_size < 1:
             raise ConfigError(f"batch size must be at least 1, got {batch_size}")
-        iterator = iter(sources)
-        while chunk := list(itertools.islice(iterator, batch_size)):
-            prepared = [self._try_prepare(source, on_error) for source in chunk]
-            photos = [photo for photo in prepared if not isinstance(photo, ImageError)]
-            raw = self.engine.run(np.stack(photos), names) if photos else {}
+
+        def compute(photos: NDArray[np.uint8]) -> dict[str, Floats]:
+            raw = self.engine.run(photos, names)
             self._check_finite(raw)
-            row = 0
-            for source, photo in zip(chunk, prepared, strict=True):
-                if isinstance(photo, ImageError):
-                    yield source, photo
-                else:
-                    # Copies, so that one kept answer does not keep its whole batch in memory.
-                    yield source, {name: values[row].copy() for name, values in raw.items()}
-                    row += 1
+            return raw
+
+        yield from stream_outputs(
+            sources,
+            self.prepare,
+            compute,
+            batch_size=batch_size,
+            on_error=on_error,
+            threads=self.threads,
+            streams=self.engine.streams,
+        )
 
     def outputs(
         self, photos: NDArray[np.uint8], names: Sequence[str], batch_size: int = 32
@@ -260,16 +272,6 @@ class Model:
         """What photos the model knows look like, or None where its card does not say."""
         card = self.card.novelty
         return None if card is None else Novelty.from_card(card)
-
-    def _try_prepare(
-        self, source: Source, on_error: Literal["raise", "record"]
-    ) -> Photo | ImageError:
-        try:
-            return self.prepare(source)
-        except ImageError as error:
-            if on_error == "raise":
-                raise
-            return error
 
     def _prediction(
         self, name: str | None, outputs: dict[str, Floats], maps: Sequence[str]

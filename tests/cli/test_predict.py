@@ -12,7 +12,7 @@ import pytest
 from tests.cli.program import beltsight
 from tests.tiny import CLASSES, paint, write_tiny
 
-from beltsight.cli.predict import overlay_name
+from beltsight.cli.overlays import overlay_name
 from beltsight.config import ASSETS
 from beltsight.image import decode
 from beltsight.model import Model

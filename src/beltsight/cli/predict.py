@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 import typer
 
 from beltsight.cli.dataset_options import TaxonomyOption
-from beltsight.cli.model_argument import BatchOption, ModelArgument, ThreadsOption, open_model
+from beltsight.cli.model_argument import EngineOption, ModelArgument, ThreadsOption, open_model
 
 if TYPE_CHECKING:
+    from io import BufferedIOBase
+
+    from beltsight.cli.answer_sinks import Sink
+    from beltsight.cli.overlays import Overlays
     from beltsight.decide import Decider
     from beltsight.model import Model
-    from beltsight.records import Decision, Prediction
+    from beltsight.records import Prediction
+    from beltsight.sources import FoundPhoto
     from beltsight.taxonomy import Taxonomy
 
-    Writer = Callable[[Prediction, Decision | None], None]
+T = TypeVar("T")
+_BATCH_SIZE = 16
 
 
 def command(
@@ -27,12 +32,25 @@ def command(
         list[str],
         typer.Argument(
             metavar="PATH...",
-            help="Photos, folders (with all that lies below) and quoted patterns ('in/*.jpg').",
+            help="Photos, folders (with all that lies below), quoted patterns ('in/*.jpg'), tar "
+            "archives (.tar, .tar.gz), addresses (s3://bucket/in), or '-' for a list on standard "
+            "input.",
             show_default=False,
         ),
     ],
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line; see 'beltsight schema predict'.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            help="Write to FILE instead: .jsonl, .csv or .parquet by its name.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with --out where an earlier run was ended.")
     ] = False,
     explain: Annotated[
         Path | None,
@@ -50,39 +68,83 @@ def command(
         ),
     ] = None,
     taxonomy: TaxonomyOption = None,
-    batch_size: BatchOption = 16,
+    null: Annotated[
+        bool, typer.Option("--null", help="The list ends each path with NUL, as 'find -print0'.")
+    ] = False,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=4096,
+            help=f"Photos per call of the engine (default: what 'beltsight tune' found, else "
+            f"{_BATCH_SIZE}).",
+            show_default=False,
+        ),
+    ] = None,
     threads: ThreadsOption = 0,
+    engine: EngineOption = None,
 ) -> None:
     """Answer for photos, one line each, as they are found.
 
     A photo that cannot be used has a line with its error; the exit status is then 1, as it is
     where --explain finds that a photo has gone since.
     """
-    from beltsight.cli.console import note
-    from beltsight.errors import DatasetError
+    from beltsight.cli.answer_sinks import open_sink
+    from beltsight.cli.overlays import Overlays
+    from beltsight.errors import ConfigError
     from beltsight.taxonomy import load_taxonomy
 
+    if out is None and resume:
+        raise ConfigError("--resume goes on with a file; name it with --out")
+    if out is not None and json:
+        raise ConfigError("--json prints and --out writes a file; give one of them")
     known = load_taxonomy(taxonomy)
-    loaded = open_model(model, threads=threads)
+    sources, is_many = _found(paths, null)
+    loaded = _open(model, threads, engine, is_many)
     decider = _bound(policy, loaded, known) if policy is not None else None
-    predictions = _predictions(loaded, paths, batch_size, explain is not None)
-    write = _json_writer(known) if json else _line_writer(loaded, decider)
-    total = failed = 0
-    for prediction in predictions:
-        total += 1
-        failed += prediction.error is not None
-        write(prediction, decider.decide(prediction) if decider else None)
-        if explain is not None and prediction.error is None:
-            failed += not _wrote_overlays(loaded, prediction, explain, total)
-    if not total:
+    size = batch_size or loaded.batch_size or _BATCH_SIZE
+    overlays = Overlays(loaded, explain) if explain is not None else None
+    with open_sink(loaded, known, decider, json=json, out=out, resume=resume) as sink:
+        try:
+            pairs = _predicted(loaded, sink.skip(sources), overlays is not None, size)
+            _answer(_shown(pairs, sink, paths), decider, sink, overlays)
+            sink.finish()
+        except KeyboardInterrupt:
+            _stop(sink)
+    _end(sink, overlays)
+
+
+def _found(paths: list[str], null: bool) -> tuple[Iterator[FoundPhoto], bool]:
+    """The photos, and whether there are several."""
+    import sys
+    from itertools import chain, islice
+
+    from beltsight.errors import DatasetError
+    from beltsight.sources import find_sources
+
+    listed = cast("BufferedIOBase", sys.stdin.buffer) if "-" in paths else None
+    found = find_sources(paths, listed, null=null)
+    first = list(islice(found, 2))
+    if not first:
         raise DatasetError(
             f"no photos found in {', '.join(paths)}; expected files that end in .jpg, .png, .webp, "
             ".gif, .bmp, .tif or .ppm"
         )
-    if failed:
-        where = "see their lines" if explain is None else "see their lines and the notes"
-        note(f"beltsight: {failed} of {total} photos could not be used; {where}")
-        raise typer.Exit(1)
+    return chain(first, found), len(first) > 1
+
+
+def _open(argument: str, threads: int, engine: str | None, is_many: bool) -> Model:
+    """One photo is answered by all threads together, many by each thread on its own."""
+    from beltsight.machine import usable_cores
+
+    counted = threads or usable_cores()
+    streams = counted if is_many else 1
+    model = open_model(argument, threads=threads, streams=streams, engine=engine)
+    import cv2  # is there by now
+
+    # It has threads of its own, beyond those that were asked for.
+    cv2.setNumThreads(counted // streams)
+    return model
 
 
 def _bound(policy: str, model: Model, taxonomy: Taxonomy) -> Decider:
@@ -93,83 +155,69 @@ def _bound(policy: str, model: Model, taxonomy: Taxonomy) -> Decider:
     return bind(loaded, model.tasks, model.hash, taxonomy)
 
 
-def _predictions(
-    model: Model, paths: list[str], batch_size: int, explain: bool
-) -> Iterator[Prediction]:
+def _predicted(
+    model: Model, sources: Iterable[FoundPhoto], explain: bool, batch_size: int
+) -> Generator[tuple[FoundPhoto, Prediction]]:
+    """Each photo with its answer."""
+    from collections import deque
+    from contextlib import closing
+
+    waiting: deque[FoundPhoto] = deque()
+
+    def remembered() -> Iterator[FoundPhoto]:
+        for source in sources:
+            waiting.append(source)
+            yield source
+
+    stream = model.stream(remembered(), explain=explain, batch_size=batch_size, on_error="record")
+    with closing(stream):
+        for prediction in stream:
+            yield waiting.popleft(), prediction
+
+
+def _shown(pairs: Generator[T], sink: Sink, paths: list[str]) -> Generator[T]:
+    """The same; standard error, where it is a terminal, shows how far it is."""
     import sys
 
-    from beltsight.cli.console import progress
-    from beltsight.photos import find_photos
+    if not sys.stderr.isatty() or sink.shows_lines:
+        return pairs
+    from beltsight.cli.answer_progress import watched
+    from beltsight.sources import count_files
 
-    found = find_photos(paths)
-    answers = model.stream(found, explain=explain, batch_size=batch_size, on_error="record")
-    # On a terminal the lines themselves show how far it is.
-    return answers if sys.stdout.isatty() else progress(answers, "predicting")
-
-
-def _json_writer(taxonomy: Taxonomy) -> Writer:
-    """Every line has the packaged tasks and those of the taxonomy, whatever the model answers."""
-    from beltsight.cli.console import print_json
-    from beltsight.records import prediction_record
-    from beltsight.taxonomy import load_taxonomy
-
-    tasks = tuple(dict.fromkeys((*load_taxonomy().tasks, *taxonomy.tasks)))
-    return lambda prediction, decision: print_json(prediction_record(prediction, tasks, decision))
+    return watched(pairs, sink.answered, count_files(paths))
 
 
-def _line_writer(model: Model, decider: Decider | None) -> Writer:
-    """Answer and confidence in columns, the path last: its length is not known beforehand."""
-    from beltsight.cli.console import print_line
-    from beltsight.decide import Reason
+def _answer(
+    pairs: Generator[tuple[FoundPhoto, Prediction]],
+    decider: Decider | None,
+    sink: Sink,
+    overlays: Overlays | None,
+) -> None:
+    from contextlib import closing
 
-    widths = [max(len(label) for label in (task.name, *task.classes)) for task in model.tasks]
-    routes = ("route", *decider.routes) if decider else ()
-    wide, longest = max(map(len, routes), default=0), max(map(len, Reason))
-
-    def row(cells: list[tuple[str, str]], route: tuple[str, str], path: str) -> str:
-        pairs = zip(cells, widths, strict=True)
-        routed = [f"{route[0]:<{wide}} {route[1]:<{longest}}"] if routes else []
-        return "  ".join([*(f"{a:<{width}} {b:>7}" for (a, b), width in pairs), *routed, path])
-
-    def write(prediction: Prediction, decision: Decision | None) -> None:
-        cells = [("-", "") for _ in model.tasks]
-        if prediction.error is None:
-            answers = [prediction.tasks[task.name] for task in model.tasks]
-            cells = [(answer.label, f"{answer.confidence:.1%}") for answer in answers]
-        # The error names the file by itself.
-        route = (decision.route, decision.reason) if decision else ("", "")
-        print_line(row(cells, route, prediction.error or prediction.path or ""))
-
-    heading = [(task.name, "sure") for task in model.tasks]
-    print_line(row(heading, ("route", "reason"), "file"))
-    return write
+    with closing(pairs):
+        for source, prediction in pairs:
+            sink.write(prediction, decider.decide(prediction) if decider else None)
+            if overlays is not None and prediction.error is None:
+                overlays.write(source, prediction, sink.answered)
 
 
-def _wrote_overlays(model: Model, prediction: Prediction, folder: Path, number: int) -> bool:
-    """Whether the photo was still there to lay heat over; if not, that is said."""
+def _stop(sink: Sink) -> None:
     from beltsight.cli.console import note
-    from beltsight.errors import BeltsightError, ImageError
-    from beltsight.explain import explain_file
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for task in prediction.tasks:
-            jpeg = explain_file(model, prediction, task)
-            (folder / overlay_name(number, prediction.path or "", task)).write_bytes(jpeg)
-    except ImageError as error:  # gone or changed since it was answered
-        note(f"beltsight: no heat map of line {number}: {error}")
-        return False
-    except OSError as error:
-        raise BeltsightError(f"--explain {folder}: cannot be written: {error.strerror}") from error
-    return True
+    sink.save()
+    note(f"beltsight: interrupted; {sink.kept()}")
+    raise typer.Exit(130)
 
 
-def overlay_name(number: int, path: str, task: str) -> str:
-    """A file name that is unique by its number, and that no photo's name can lead elsewhere.
+def _end(sink: Sink, overlays: Overlays | None) -> None:
+    from beltsight.cli.console import note
 
-    Example:
-        >>> overlay_name(7, "in/../my photo.jpg", "material")
-        '000007-my-photo-material.jpg'
-    """
-    stem, task = (re.sub(r"[^\w-]+", "-", text)[:60].strip("-") for text in (Path(path).stem, task))
-    return f"{number:06}-{stem or 'photo'}-{task}.jpg"
+    failed = sink.failed + (overlays.missing if overlays else 0)
+    if sink.where:
+        note(f"beltsight: {sink.answered:,} photos answered in {sink.where}")
+    if failed:
+        where = f"see 'error' in {sink.where}" if sink.where else "see their lines"
+        where += " and the notes" if overlays else ""
+        note(f"beltsight: {failed} of {sink.answered} photos could not be used; {where}")
+        raise typer.Exit(1)

@@ -1,6 +1,6 @@
 """Where photos come from: folders, files, patterns, lists, tar archives and object storage."""
 
-from beltsight.sources.find import find_sources
+from beltsight.sources.find import count_files, find_sources
 from beltsight.sources.listed import read_list
 from beltsight.sources.shard import is_shard, read_shard
 from beltsight.sources.stored import FoundPhoto, StoredPhoto, name_of
@@ -8,6 +8,7 @@ from beltsight.sources.stored import FoundPhoto, StoredPhoto, name_of
 __all__ = [
     "FoundPhoto",
     "StoredPhoto",
+    "count_files",
     "find_sources",
     "is_shard",
     "name_of",

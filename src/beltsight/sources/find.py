@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 
 from beltsight.errors import ConfigError
 from beltsight.image import is_photo_path
-from beltsight.photos import files_of
+from beltsight.photos import files_of, find_photos
 from beltsight.sources.listed import read_list
 from beltsight.sources.shard import is_shard, read_shard
 from beltsight.sources.stored import FoundPhoto
@@ -52,6 +53,27 @@ def find_sources(
         else:
             for entry in read_list(listed, null=null):
                 yield from _sources_of(entry, patterns=False)
+
+
+def count_files(
+    paths: Iterable[str | os.PathLike[str]],
+    seconds: float = 0.5,
+    clock: Callable[[], float] = time.monotonic,
+) -> int | None:
+    """How many photos :func:`find_sources` will give, where that is soon found out.
+
+    Returns:
+        None where it would take longer, or where archives, lists or addresses must be read for it.
+    """
+    texts = [os.fspath(path) for path in paths]
+    if any(text == LIST or is_shard(text) or is_address(text) for text in texts):
+        return None
+    end_s = clock() + seconds
+    count = 0
+    for count, _ in enumerate(find_photos(texts), 1):
+        if count % 256 == 0 and clock() > end_s:
+            return None
+    return count
 
 
 def is_address(path: str) -> bool:
