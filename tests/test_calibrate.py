@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
+from scipy.stats import norm
 from sklearn.metrics import log_loss
 
 from beltsight.calibrate import (
@@ -10,6 +11,7 @@ from beltsight.calibrate import (
     fit_temperature,
     negative_log_likelihood,
     softmax,
+    temperature_doubt,
 )
 from beltsight.errors import DatasetError
 
@@ -45,12 +47,16 @@ def test_temperature_recovers_the_scale(scale: float) -> None:
     assert fit_temperature(logits, labels) == pytest.approx(scale, rel=0.05)
 
 
-def test_temperature_is_the_minimum_that_scipy_finds() -> None:
+@pytest.mark.parametrize("usual", [1.0, 2.0])
+def test_temperature_is_the_minimum_that_scipy_finds(usual: float) -> None:
     logits, labels = draw(300, 2.5, seed=3)
-    best = minimize_scalar(
-        lambda t: negative_log_likelihood(logits, labels, t), bounds=(0.05, 20), method="bounded"
-    )
-    assert fit_temperature(logits, labels) == pytest.approx(best.x, rel=1e-3)
+
+    def posterior(t: float) -> float:
+        likelihood = log_loss(labels, softmax(logits, t), normalize=False)
+        return float(likelihood - norm.logpdf(np.log(t), np.log(usual), 0.5))
+
+    best = minimize_scalar(posterior, bounds=(0.05, 20), method="bounded")
+    assert fit_temperature(logits, labels, usual) == pytest.approx(best.x, rel=1e-3)
 
 
 def test_temperature_needs_a_labelled_photo() -> None:
@@ -58,9 +64,43 @@ def test_temperature_needs_a_labelled_photo() -> None:
         fit_temperature(np.zeros((0, 3)), np.zeros(0, np.int64))
 
 
-def test_temperature_stays_in_its_range_when_all_answers_are_right() -> None:
-    logits = np.eye(3, dtype=np.float32) * 2
-    assert 0.05 <= fit_temperature(logits, np.arange(3)) < 0.06
+def test_photos_that_are_all_right_do_not_make_it_sure_without_bound() -> None:
+    logits, _ = draw(20, 1.0)
+    right = logits.argmax(axis=1)
+    temperature = fit_temperature(logits, right)
+    assert np.median(softmax(logits).max(axis=1)) < 0.7
+    # The likelihood alone would take it to 0.05, and the confidence to 1.
+    assert temperature > 0.25
+    assert np.median(softmax(logits, temperature).max(axis=1)) < 0.97
+
+
+def test_ten_photos_of_a_calibrated_model_leave_it_near_calibrated() -> None:
+    found = [fit_temperature(*draw(10, 1.0, seed)) for seed in range(100)]
+    assert 0.3 < min(found) and max(found) < 3
+    assert np.median(found) == pytest.approx(1.0, abs=0.25)
+
+
+def test_few_photos_leave_the_temperature_near_what_it_was() -> None:
+    logits, labels = draw(3, 1.0)
+    assert fit_temperature(logits, labels, 4.0) > 1.5 * fit_temperature(logits, labels)
+    assert 0.05 <= fit_temperature(logits, labels, 1e300) <= 20
+
+
+@pytest.mark.parametrize(
+    ("n", "right", "temperature", "said"),
+    [
+        (49, 40, 1.0, "fitted on 49 labelled photos only"),
+        (50, 50, 1.0, "all 50 answers were right"),
+        (50, 0, 1.0, "none of 50"),
+        (50, 40, 0.0502, "end of the range"),
+        (50, 40, 19.9, "end of the range"),
+    ],
+)
+def test_what_speaks_against_a_temperature(
+    n: int, right: int, temperature: float, said: str
+) -> None:
+    assert said in (temperature_doubt(n, right, temperature) or "")
+    assert temperature_doubt(50, 49, 0.06) is None
 
 
 def test_calibration_error_by_hand() -> None:
