@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 import beltsight
 from beltsight.errors import ConfigError, DatasetError, ModelError
-from beltsight.novelty import Novelty, NoveltyCard, auc, fit_novelty
+from beltsight.novelty import Novelty, NoveltyCard, auc, fit_novelty, refit_threshold
 
 WIDTH = 40
 
@@ -76,6 +76,35 @@ def test_the_false_alarm_rate_holds_on_average() -> None:
     ]
     # Conformal: at most 0.1, at least 0.1 - 1 / 61; the mean of 60 has a deviation of 0.005.
     assert 0.1 - 1 / 61 - 0.02 < np.mean(rates) < 0.12
+
+
+def test_a_plant_whose_items_look_strange_gets_its_own_threshold() -> None:
+    novelty = fitted()
+    shift = 0.3 * np.random.default_rng(4).normal(size=WIDTH)
+    plant, fresh = embeddings(400, 8) + shift, embeddings(2000, 9) + shift
+    assert novelty.is_novel(fresh).mean() > 0.5
+    moved = refit_threshold(novelty, novelty.score(plant))
+    assert moved.n_known == 400 and moved.n_fit == novelty.n_fit
+    assert moved.is_novel(fresh).mean() < 0.025
+    low, high = moved.false_alarm_interval
+    assert low <= moved.is_novel(fresh).mean() <= high
+    np.testing.assert_array_equal(moved.score(fresh), novelty.score(fresh))
+    assert Novelty.from_card(moved.to_card()).threshold == moved.threshold
+
+
+@pytest.mark.parametrize(("n", "lowered"), [(98, False), (99, True)])
+def test_few_photos_may_raise_the_threshold_and_not_lower_it(n: int, lowered: bool) -> None:
+    novelty = fitted()
+    calm = np.linspace(0.1, 0.5, n) * novelty.threshold
+    moved = refit_threshold(novelty, calm)
+    assert (moved.threshold < novelty.threshold) is lowered
+    assert lowered or moved is novelty
+    calm[3] = 2 * novelty.threshold
+    moved = refit_threshold(novelty, calm)
+    assert moved.threshold == pytest.approx(2 * novelty.threshold, rel=1e-3)
+    assert (moved.n_known, moved.n_above) == (n, 0)
+    with pytest.raises(DatasetError, match="no photo"):
+        refit_threshold(novelty, calm[:0])
 
 
 def test_a_card_gives_equal_scores() -> None:

@@ -150,6 +150,37 @@ def test_a_target_out_of_reach_accepts_nothing() -> None:
     assert "these 1 photo:" in choose_threshold(np.array([0.5]), np.array([0]), 0.9).statement
 
 
+def test_photos_that_the_model_knows_certify_nothing() -> None:
+    confidences, correct = np.linspace(0.9, 1.0, 200), np.arange(200) >= 5
+    free = choose_threshold(confidences, correct, 0.97)
+    bound = choose_threshold(confidences, correct, 0.97, known="these photos chose the model")
+    assert free.is_certified and not bound.is_certified
+    # The stricter point is the better guess all the same.
+    assert bound.best == free.certified != free.estimated
+    assert bound.statement == (
+        "97 % purity is not certified, since these photos chose the model; the threshold 0.921 is "
+        "the best estimate (157 of 157 right, 97.7 % to 100 %, coverage 78.5 %)"
+    )
+    record = bound.to_record()
+    assert record["certified"] is None and record["known"] == "these photos chose the model"
+    assert record["chosen"]["accepted"] == 157
+
+
+def test_what_is_novel_is_accepted_at_no_threshold() -> None:
+    confidences = np.linspace(0.9, 1.0, 200)
+    correct, novel = np.arange(200) < 180, np.arange(200) >= 175
+    choice = choose_threshold(confidences, correct, 0.97, novel=novel)
+    # The surest 25 are set aside with all mistakes: the others are right.
+    assert (choice.n, choice.novel, choice.mistakes) == (200, 25, 0)
+    assert choice.certified is not None
+    assert (choice.certified.accepted, choice.certified.coverage) == (175, 0.875)
+    assert choice.statement.endswith("coverage 87.5 %; 25 of 200 are unlike anything seen")
+    nothing = choose_threshold(confidences, correct, 0.97, novel=np.ones(200, bool))
+    assert nothing.best is None and "nothing is accepted" in nothing.statement
+    with pytest.raises(ConfigError, match=r"200 photos, got shape \(3,\)"):
+        choose_threshold(confidences, correct, 0.97, novel=np.ones(3, bool))
+
+
 def test_a_threshold_lies_between_what_it_parts() -> None:
     point = choose_threshold(np.array([0.9, 0.8, 0.6]), np.array([1, 1, 0]), 0.9).estimated
     assert point is not None

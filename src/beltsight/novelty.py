@@ -9,7 +9,7 @@ either, see ``studies/novelty``. No label is needed, so the score serves all tas
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal, Self
 
@@ -203,13 +203,41 @@ def fit_novelty(
     mean = table.mean(axis=0).astype(np.float32)
     basis = _directions(table - mean, kept)
     shortest = max(_SHORTEST * float(np.linalg.norm(table, axis=1).mean()), 1e-12)
-    scores = np.sort(_score(held_out, mean, basis, shortest))
-    rank = min(len(scores), ceil((len(scores) + 1) * (1.0 - false_alarm) - 1e-9))
-    threshold = _ROOM * float(scores[rank - 1])
-    above = int((scores > threshold).sum())
+    scores = _score(held_out, mean, basis, shortest)
+    threshold, above = _limit(scores, false_alarm)
     return Novelty(
         mean, basis, shortest, threshold, false_alarm, len(table), len(scores), above
     )  # fmt: skip
+
+
+def refit_threshold(novelty: Novelty, scores: NDArray[np.floating]) -> Novelty:
+    """The same score with a threshold for other known photos, e.g. those of a plant.
+
+    Args:
+        novelty: of the model.
+        scores: (N,) of photos of known items that the model has not learned.
+
+    Returns:
+        As :func:`fit_novelty` sets it. Fewer photos than the false alarm rate can be seen in (99
+        for 1 %) may raise the threshold, to the largest of their scores, but not lower it.
+
+    Raises:
+        DatasetError: no photo.
+    """
+    if not len(scores):
+        raise DatasetError("no photo to set a threshold of novelty by; expected at least one")
+    threshold, above = _limit(scores, novelty.false_alarm)
+    few = (len(scores) + 1) * novelty.false_alarm < 1.0 - 1e-9
+    if few and threshold <= novelty.threshold:
+        return novelty
+    return replace(novelty, threshold=threshold, n_known=len(scores), n_above=above)
+
+
+def _limit(scores: NDArray[np.floating], false_alarm: float) -> tuple[float, int]:
+    """The threshold that known scores give, and how many of them lie above it."""
+    rank = min(len(scores), ceil((len(scores) + 1) * (1.0 - false_alarm) - 1e-9))
+    threshold = _ROOM * float(np.sort(scores)[rank - 1])
+    return threshold, int((scores > threshold).sum())
 
 
 def auc(known: NDArray[np.floating], unknown: NDArray[np.floating]) -> float | None:

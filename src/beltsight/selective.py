@@ -95,18 +95,27 @@ class PurityChoice:
         target: the purity asked for, 0 to 1.
         confidence: of the certificate.
         n: photos (of the stream, where it is one class).
-        mistakes: wrong answers among all of them.
-        certified: the laxest point that the test vouches for, or None.
+        mistakes: wrong answers among all of them that are not novel.
+        tested: the laxest point that passes the test, or None.
         estimated: the laxest point whose measured purity reaches the target, or None. Its true
             purity is about as likely below the target as above.
+        novel: photos that are accepted at no threshold, since they look unlike anything seen.
+        known: why a passed test on these photos proves nothing, in words; empty where it does.
     """
 
     target: float
     confidence: float
     n: int
     mistakes: int
-    certified: OperatingPoint | None
+    tested: OperatingPoint | None
     estimated: OperatingPoint | None
+    novel: int = 0
+    known: str = ""
+
+    @property
+    def certified(self) -> OperatingPoint | None:
+        """The tested point, where the photos are new to the model."""
+        return None if self.known else self.tested
 
     @property
     def is_certified(self) -> bool:
@@ -115,44 +124,55 @@ class PurityChoice:
 
     @property
     def best(self) -> OperatingPoint | None:
-        """The certified point, else the estimate; None where no threshold reaches the target."""
-        return self.certified or self.estimated
+        """The tested point, else the estimate; None where no threshold reaches the target."""
+        return self.tested or self.estimated
 
     @property
     def statement(self) -> str:
         """The result in plain words."""
         target, sure = f"{_percent(self.target)} purity", _percent(self.confidence)
+        left_out = f"; {self.novel} of {self.n} are unlike anything seen" if self.novel else ""
         if self.certified:
             point = self.certified
             return (
                 f"{target} is certified with {sure} confidence at threshold {point.threshold:.3f}: "
                 f"{point.right} of {point.accepted} accepted were right, coverage "
-                f"{_percent(point.coverage)}"
+                f"{_percent(point.coverage)}{left_out}"
             )
-        fewest = fewest_without_mistake(self.target, self.confidence)
-        most = "" if self.n >= fewest else f", and there are {self.n} in all"
-        photos = "1 photo" if self.n == 1 else f"{self.n} photos"
-        why = (
-            f"{target} cannot be certified with these {photos}: {sure} confidence needs at least "
-            f"{fewest} accepted without a mistake, more with mistakes{most}"
-        )
-        if self.estimated is None:
+        why = f"{target} is not certified, since {self.known}" if self.known else self._too_few
+        if self.best is None:
             return f"{why}; no threshold reaches it on them either, so nothing is accepted"
-        point = self.estimated
+        point = self.best
         return (
             f"{why}; the threshold {point.threshold:.3f} is the best estimate ({point.right} of "
             f"{point.accepted} right, {_percent(point.interval[0])} to "
-            f"{_percent(point.interval[1])}, coverage {_percent(point.coverage)})"
+            f"{_percent(point.interval[1])}, coverage {_percent(point.coverage)}){left_out}"
+        )
+
+    @property
+    def _too_few(self) -> str:
+        left = self.n - self.novel
+        fewest = fewest_without_mistake(self.target, self.confidence)
+        most = "" if left >= fewest else f", and there are {left} in all"
+        photos = "1 photo" if left == 1 else f"{left} photos"
+        return (
+            f"{_percent(self.target)} purity cannot be certified with these {photos}: "
+            f"{_percent(self.confidence)} confidence needs at least {fewest} accepted without a "
+            f"mistake, more with mistakes{most}"
         )
 
     def to_record(self) -> dict[str, Any]:
         """As JSON holds it."""
-        points = {"certified": self.certified, "estimated": self.estimated}
+        points = {
+            "certified": self.certified, "estimated": self.estimated, "chosen": self.best
+        }  # fmt: skip
         return {
             "target": self.target,
             "confidence": self.confidence,
             "n": self.n,
+            "novel": self.novel,
             "mistakes": self.mistakes,
+            "known": self.known or None,
             **{name: point and point.to_record() for name, point in points.items()},
             "statement": self.statement,
         }
@@ -221,6 +241,8 @@ def choose_threshold(
     target: float,
     *,
     confidence: float = 0.95,
+    novel: NDArray[np.bool_] | None = None,
+    known: str = "",
 ) -> PurityChoice:
     """The lowest threshold that keeps a wanted purity.
 
@@ -237,6 +259,9 @@ def choose_threshold(
         target: purity, 0 to 1, ends excluded.
         confidence: a threshold is certified whose purity is below the target in at most
             ``1 - confidence`` of all validation sets.
+        novel: (N,) photos that are not accepted whatever their confidence; none by default.
+        known: why the model knows some of these photos, so that nothing is certified; empty where
+            they are new to it.
 
     Returns:
         Both the certified and the estimated point. Source: fixed-sequence testing as in
@@ -254,20 +279,27 @@ def choose_threshold(
         (157, 157, 200)
     """
     fewest = fewest_without_mistake(target, confidence)
-    ranked = _rank(*check_answers(confidences, correct))
+    confidences, correct = check_answers(confidences, correct)
+    left = ~_flags(novel, len(confidences))
+    n, n_novel = len(left), int((~left).sum())
+    if not left.any():
+        return PurityChoice(target, confidence, n, 0, None, None, n_novel, known)
+    ranked = _rank(confidences[left], correct[left])
     reached = np.flatnonzero(ranked.mistakes <= (1.0 - target) * ranked.counts + 1e-9)
-    certified = None
+    tested = None
     if ranked.n >= fewest:
-        certified = find_laxest(
+        tested = find_laxest(
             ranked.counts, ranked.mistakes, ranked.promised, 1.0 - target, 1.0 - confidence
         )
     return PurityChoice(
         target=target,
         confidence=confidence,
-        n=ranked.n,
+        n=n,
         mistakes=int(ranked.mistakes[-1]),
-        certified=None if certified is None else ranked.point(certified),
-        estimated=ranked.point(int(reached[-1])) if len(reached) else None,
+        tested=None if tested is None else ranked.point(tested, n),
+        estimated=ranked.point(int(reached[-1]), n) if len(reached) else None,
+        novel=n_novel,
+        known=known,
     )
 
 
@@ -278,6 +310,8 @@ def choose_thresholds(
     target: float,
     *,
     confidence: float = 0.95,
+    novel: NDArray[np.bool_] | None = None,
+    known: str = "",
 ) -> StreamChoices:
     """Thresholds for a wanted purity, overall and for the stream of each predicted class.
 
@@ -287,6 +321,7 @@ def choose_thresholds(
         classes: C names.
         target: purity, 0 to 1, ends excluded.
         confidence: of each certificate by itself.
+        novel, known: as for :func:`choose_threshold`.
 
     Raises:
         DatasetError: no photos.
@@ -300,16 +335,28 @@ def choose_thresholds(
             f"{table.shape} and {truth.shape}"
         )
     answers, confidences = table.argmax(axis=1), table.max(axis=1)
-    right = answers == truth
-    overall = choose_threshold(confidences, right, target, confidence=confidence)
-    streams = {}
-    for index, name in enumerate(classes):
-        mine = answers == index
-        if mine.any():
-            streams[name] = choose_threshold(
-                confidences[mine], right[mine], target, confidence=confidence
-            )
-    return StreamChoices(overall, streams)
+    right, strange = answers == truth, _flags(novel, len(table))
+
+    def choose(mine: NDArray[np.bool_]) -> PurityChoice:
+        return choose_threshold(
+            confidences[mine],
+            right[mine],
+            target,
+            confidence=confidence,
+            novel=strange[mine],
+            known=known,
+        )
+
+    of_class = {name: answers == index for index, name in enumerate(classes)}
+    streams = {name: choose(mine) for name, mine in of_class.items() if mine.any()}
+    return StreamChoices(choose(np.ones(len(table), bool)), streams)
+
+
+def _flags(given: NDArray[np.bool_] | None, n: int) -> NDArray[np.bool_]:
+    flags = np.zeros(n, bool) if given is None else np.asarray(given)
+    if flags.shape != (n,):
+        raise ConfigError(f"expected one flag for each of {n} photos, got shape {flags.shape}")
+    return flags.astype(np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,11 +372,12 @@ class _Ranked:
     def n(self) -> int:
         return int(self.counts[-1])
 
-    def point(self, place: int) -> OperatingPoint:
+    def point(self, place: int, n: int) -> OperatingPoint:
+        """At this place, of ``n`` photos in all."""
         accepted = int(self.counts[place])
         right = accepted - int(self.mistakes[place])
         interval = exact_interval(right, accepted)
-        return OperatingPoint(self._threshold(place), accepted, right, self.n, interval)
+        return OperatingPoint(self._threshold(place), accepted, right, n, interval)
 
     def _threshold(self, place: int) -> float:
         """Halfway to the first value left out: a rounding error elsewhere changes no answer."""
