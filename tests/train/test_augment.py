@@ -89,7 +89,7 @@ def test_the_item_stays_in_view(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert 0.6 * expected < overlaid < 1.3 * expected
 
 
-@pytest.mark.parametrize("name", ["light", "strong", "more"])
+@pytest.mark.parametrize("name", ["light", "gentle", "strong", "more"])
 @pytest.mark.parametrize("size", [(8, 8), (31, 57), (120, 61), (96, 96), (1, 40)])
 def test_shape_and_type_stay(name: str, size: tuple[int, int]) -> None:
     photo = any_photo(*size)
@@ -104,7 +104,7 @@ def test_shape_and_type_stay(name: str, size: tuple[int, int]) -> None:
     assert torch.equal(photo, kept)
 
 
-@pytest.mark.parametrize("name", ["light", "strong", "more"])
+@pytest.mark.parametrize("name", ["light", "gentle", "strong", "more"])
 def test_the_seed_alone_decides(name: str) -> None:
     augment, again = make(NAMED[name], blue_item), make(NAMED[name], blue_item)
     photo = scene((230, 40, 40))
@@ -198,7 +198,7 @@ def test_nothing_asked_for_changes_nothing() -> None:
 def test_a_wrong_name_is_an_error_that_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="no augmentation 'strnog'; did you mean 'strong'"):
         make_augmentation("strnog", GREY)
-    with pytest.raises(ConfigError, match="known: none, light, strong"):
+    with pytest.raises(ConfigError, match="known: none, light, gentle, strong"):
         make_augmentation("xyzzy", GREY)
 
 
@@ -245,10 +245,10 @@ def test_the_page_states_the_numbers() -> None:
     written = {
         row[0]: [float(value) for value in row[2:]]
         for row in re.findall(
-            r"^\| `(\w+)` \| (.+) \| (.+) \| (.+) \| (.+) \|$", page, re.MULTILINE
+            r"^\| `(\w+)` \| (.+) \| (.+) \| (.+) \| (.+) \| (.+) \|$", page, re.MULTILINE
         )
     }
-    strengths = (STRENGTHS["light"], STRENGTHS["strong"], MORE)
+    strengths = (*(STRENGTHS[name] for name in ("light", "gentle", "strong")), MORE)
     for field in fields(Strength):
         numbers = [getattr(strength, field.name) for strength in strengths]
         assert written.pop(field.name) == pytest.approx(numbers, rel=1e-3), field.name

@@ -26,7 +26,7 @@ from beltsight.scene.stains.surface import Cover, Look, make_surface, measure_wh
 _Value = TypeVar("_Value", bound=np.generic)
 _FEWEST_PX = 16
 # Mean change of sqrt(light), in which the eye's steps are about equal; less could not be seen.
-_FAINTEST = 0.07
+_FAINTEST = 0.1
 _MOST_GAIN = 4.0
 _SHARPEST_PX = 0.8
 _LARGER = 1.2  # how much larger than it counts a stain may seem by its soft edge

@@ -126,6 +126,10 @@ STRENGTHS: Mapping[str, Strength] = MappingProxyType(
             degrees=15, shift=0.05, scale=0.1, mirror_x=0.5,
             brightness=0.15, contrast=0.15, saturation=0.15,
         ),
+        "gentle": Strength(
+            degrees=180, shift=0.08, scale=0.2, shear=8, mirror_x=0.5, mirror_y=0.5,
+            brightness=0.15, contrast=0.15, saturation=0.15, hue=0.01,
+        ),
         "strong": Strength(
             degrees=180, shift=0.08, scale=0.25, shear=10, mirror_x=0.5, mirror_y=0.5,
             brightness=0.35, contrast=0.35, saturation=0.35, hue=0.03,
@@ -176,8 +180,10 @@ def make_augmentation(
     """The augmentation of that strength.
 
     Args:
-        strength: ``none``, ``light`` (mirror, small turns and scales, light), ``strong`` (any
-            turn, larger scales, colour, shadows, blur, noise, partly hidden), or numbers.
+        strength: ``none``, ``light`` (mirror, small turns and scales, light), ``gentle`` (any
+            turn, and no more light than that: for what shows in texture and colour, as dirt
+            does), ``strong`` (any turn, larger scales, colour, shadows, blur, noise, partly
+            hidden), or numbers.
         fill: RGB of what moves into view, the letterbox's own, 0 to 255.
         other: gives the item of another photo, to be laid over, or None where it has none; it
             draws from PyTorch's global generator. Without it no item is laid over.
