@@ -15,6 +15,16 @@ def test_what_a_threshold_accepts() -> None:
     assert accepted["interval"][0] < 2 / 3 < accepted["interval"][1]
 
 
+def test_what_is_novel_is_not_accepted_either() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.55, 0.45], [0.7, 0.3]])
+    labels, novel = np.array([0, 0, 1, 0]), np.array([False, True, False, False])
+    accepted = confidence_figures(probabilities, labels, 0.7, novel)["accepted"]
+    assert (accepted["novel"], accepted["n"], accepted["coverage"]) == (1, 2, 0.5)
+    assert accepted["purity"] == 1.0
+    alone = confidence_figures(probabilities, labels, None, novel)["accepted"]
+    assert (alone["threshold"], alone["n"], alone["right"]) == (None, 3, 2)
+
+
 def test_nothing_accepted_has_no_purity() -> None:
     accepted = confidence_figures(np.array([[0.6, 0.4], [0.5, 0.5]]), np.array([0, 1]), 0.99)
     assert accepted["accepted"]["purity"] is None
@@ -33,7 +43,19 @@ def test_a_model_that_is_too_sure_is_told_from_chance() -> None:
     assert boastful["calibration"]["error"] == pytest.approx(0.15, abs=0.03)
 
 
+def test_bins_hold_equal_numbers_and_enough() -> None:
+    rng = np.random.default_rng(0)
+    sure = rng.beta(8, 1, 101) / 2 + 0.5
+    right = np.where(rng.random(101) < sure, 0, 1)
+    bins = confidence_figures(np.stack([sure, 1 - sure], 1), right)["reliability"]
+    assert [one["n"] for one in bins] == [21, 20, 20, 20, 20]
+    assert [one["confidence"] for one in bins] == sorted(one["confidence"] for one in bins)
+    hits = sum(one["accuracy"] * one["n"] for one in bins)
+    assert hits == pytest.approx((right == 0).sum())
+
+
 def test_one_photo_has_no_calibration_but_a_curve() -> None:
     figures = confidence_figures(np.array([[0.9, 0.1]]), np.array([1]))
     assert figures["calibration"] is None and figures["accepted"] is None
+    assert [one["n"] for one in figures["reliability"]] == [1]
     assert figures["risk_coverage"]["risk"] == [1.0]

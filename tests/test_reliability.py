@@ -11,11 +11,7 @@ from sklearn.calibration import calibration_curve
 
 from beltsight.errors import ConfigError, DatasetError, ModelError
 from beltsight.metrics import wilson_interval
-from beltsight.reliability import (
-    check_calibration,
-    debiased_calibration_error,
-    reliability_bins,
-)
+from beltsight.reliability import check_calibration, reliability_bins
 
 
 def draw(n: int, gap: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -23,6 +19,10 @@ def draw(n: int, gap: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarra
     generator = np.random.default_rng(seed)
     confidences = generator.beta(5, 1, n)
     return confidences, generator.random(n) < np.clip(confidences - gap, 0, 1)
+
+
+def debiased_calibration_error(confidences: np.ndarray, correct: np.ndarray, bins: int) -> float:
+    return check_calibration(confidences, correct, bins, draws=100).error
 
 
 def debiased_by_loops(confidences: np.ndarray, correct: np.ndarray, bins: int) -> float:
@@ -147,7 +147,7 @@ def test_bad_input_is_named() -> None:
         check_calibration(np.array([0.5]), np.array([True]))
     for wrong in (np.nan, -0.1, 1.2, np.inf):
         with pytest.raises(ModelError, match="not a number from 0 to 1"):
-            debiased_calibration_error(np.array([0.5, wrong]), np.array([True, True]))
+            check_calibration(np.array([0.5, wrong]), np.array([True, True]))
     with pytest.raises(ConfigError, match=r"shape \(3,\) and \(2,\)"):
         reliability_bins(np.full(3, 0.5), np.array([True, True]))
     with pytest.raises(ConfigError, match="at least one bin, got 0"):

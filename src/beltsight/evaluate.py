@@ -30,6 +30,7 @@ SampleWatch = Callable[[Sequence[Sample]], Iterable[Sample]]
 """Gives the samples on one by one, as ``tqdm.tqdm`` does."""
 
 _MAX_TWIN_PATHS = 50
+_Row = tuple[Sample, dict[str, Floats], float | None]  # logits per task, novelty
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,9 @@ class TaskResult:
         files: (N,) the photos.
         labels: int64 (N,) class indices.
         logits: float32 (N, C).
+        novelties: float64 (N,) how unlike anything seen the photos look, or None where the model's
+            card does not say.
+        novel: bool (N,) whether the model abstains for that, or None.
     """
 
     task: TaskSpec
@@ -74,6 +78,8 @@ class TaskResult:
     labels: NDArray[np.int64]
     logits: Floats
     threshold: float | None = None
+    novelties: NDArray[np.float64] | None = None
+    novel: NDArray[np.bool_] | None = None
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
@@ -88,7 +94,13 @@ class TaskResult:
     @cached_property
     def confidence(self) -> dict[str, Any]:
         """See :func:`beltsight.confidence.confidence_figures`."""
-        return confidence_figures(self.probabilities, self.labels, self.threshold)
+        return confidence_figures(self.probabilities, self.labels, self.threshold, self.novel)
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Classes that no photo is labelled with: nothing is known of them."""
+        seen = np.bincount(self.labels, minlength=len(self.task.classes))
+        return tuple(name for name, n in zip(self.task.classes, seen, strict=True) if not n)
 
     @cached_property
     def mistakes(self) -> tuple[Mistake, ...]:
@@ -297,9 +309,10 @@ def _labelled(dataset: Dataset, model: Model) -> tuple[Sample, ...]:
 
 def _answers(
     model: Model, dataset: Dataset, samples: Iterable[Sample], batch_size: int
-) -> tuple[list[tuple[Sample, dict[str, Floats]]], list[tuple[str, str]]]:
-    """Logits of every photo that can be read, and what is wrong with the others."""
+) -> tuple[list[_Row], list[tuple[str, str]]]:
+    """Logits and novelty of every photo that can be read, and what is wrong with the others."""
     names = [task.name for task in model.tasks]
+    asked = names if model.novelty is None else [*names, "embedding"]
     held: list[Sample] = []
 
     def sources() -> Iterator[Path]:
@@ -307,30 +320,36 @@ def _answers(
             held.append(sample)
             yield sample.path
 
-    rows, unreadable = [], []
-    answers = model.stream_outputs(sources(), names, batch_size=batch_size, on_error="record")
+    rows: list[_Row] = []
+    unreadable = []
+    answers = model.stream_outputs(sources(), asked, batch_size=batch_size, on_error="record")
     for number, (_, outputs) in enumerate(answers):
         sample = held[number]
         if isinstance(outputs, ImageError):
             unreadable.append((dataset.shown_path(sample), str(outputs)))
         else:
-            rows.append((sample, outputs))
+            novelty = None
+            if model.novelty is not None:  # the embedding itself would fill the memory
+                novelty = float(model.novelty.score(outputs["embedding"][None])[0])
+            rows.append((sample, {name: outputs[name] for name in names}, novelty))
     return rows, unreadable
 
 
-def _result(
-    task: TaskSpec, model: Model, dataset: Dataset, rows: Sequence[tuple[Sample, dict[str, Floats]]]
-) -> TaskResult:
-    known = [(sample, outputs) for sample, outputs in rows if task.name in sample.labels]
-    logits = [outputs[task.name] for _, outputs in known]
+def _result(task: TaskSpec, model: Model, dataset: Dataset, rows: Sequence[_Row]) -> TaskResult:
+    known = [row for row in rows if task.name in row[0].labels]
+    logits = [outputs[task.name] for _, outputs, _ in known]
+    limit = None if model.novelty is None else model.novelty.threshold
+    novelties = None if limit is None else np.array([row[2] for row in known], np.float64)
     return TaskResult(
         task=task,
         temperature=model.temperatures[task.name],
-        paths=tuple(dataset.shown_path(sample) for sample, _ in known),
-        files=tuple(sample.path for sample, _ in known),
-        labels=np.array([task.classes.index(s.labels[task.name]) for s, _ in known], np.int64),
+        paths=tuple(dataset.shown_path(sample) for sample, _, _ in known),
+        files=tuple(sample.path for sample, _, _ in known),
+        labels=np.array([task.classes.index(s.labels[task.name]) for s, _, _ in known], np.int64),
         logits=np.array(logits, np.float32).reshape(len(known), len(task.classes)),
         threshold=next(card.threshold for card in model.card.tasks if card.name == task.name),
+        novelties=novelties,
+        novel=None if novelties is None or limit is None else novelties > limit,
     )
 
 

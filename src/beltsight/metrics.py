@@ -95,35 +95,6 @@ def class_figures(confusion: NDArray[np.int64]) -> list[dict[str, Any]]:
     return figures
 
 
-def reliability(
-    confidences: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = CALIBRATION_BINS
-) -> list[dict[str, Any]]:
-    """Confidence against accuracy in equally wide bins: what a reliability diagram draws.
-
-    Args:
-        confidences: (N,) probability of the chosen class, 0 to 1.
-        correct: (N,) whether the chosen class was right.
-        bins: number of bins over (0, 1].
-
-    Returns:
-        Per bin that holds a photo: ``low``, ``high``, ``n``, mean ``confidence``, ``accuracy``.
-    """
-    index = np.clip(np.ceil(np.asarray(confidences) * bins).astype(int) - 1, 0, bins - 1)
-    rows = []
-    for number in np.unique(index):
-        inside = index == number
-        rows.append(
-            {
-                "low": float(number / bins),
-                "high": float((number + 1) / bins),
-                "n": int(inside.sum()),
-                "confidence": float(confidences[inside].mean()),
-                "accuracy": float(correct[inside].mean()),
-            }
-        )
-    return rows
-
-
 def task_metrics(
     task: TaskSpec, logits: Floats, labels: NDArray[np.integer], temperature: float = 1.0
 ) -> dict[str, Any]:
@@ -152,12 +123,11 @@ def task_metrics(
         "n": n,
         "macro_f1": _mean([figure["f1"] for figure in figures]),
         "balanced_accuracy": _mean([figure["recall"] for figure in figures]),
-        "calibration_error": expected_calibration_error(confidences, correct, CALIBRATION_BINS),
+        "ece": expected_calibration_error(confidences, correct, CALIBRATION_BINS),
         "temperature": temperature,
         "per_class": dict(zip(task.classes, figures, strict=True)),
         "confusion": confusion.tolist(),
         "classes": list(task.classes),
-        "reliability": reliability(confidences, correct),
     }
 
 

@@ -46,7 +46,10 @@ class CalibrationCheck:
     """A calibration error beside those that a perfectly calibrated model of this size shows.
 
     Args:
-        error: debiased, 0 to 1; see :func:`debiased_calibration_error`.
+        error: debiased, 0 to 1: the root of the mean squared gap between confidence and accuracy
+            over bins of equal mass, less the variance of each bin's accuracy, by which the plain
+            square is too large, the more so the fewer photos there are; 0 where the subtraction
+            leaves nothing. A bin of one photo adds nothing.
         band: 95 % of perfectly calibrated models with these confidences lie in it: from 0 to the
             95th percentile, since an error can only be too large.
         p_value: share of them whose error is at least as large; below 0.05 outside the band.
@@ -119,35 +122,6 @@ def reliability_bins(
     return tuple(found)
 
 
-def debiased_calibration_error(
-    confidences: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = CALIBRATION_BINS
-) -> float:
-    """Root of the mean squared gap between confidence and accuracy, less what chance adds.
-
-    The accuracy of a bin scatters around its true value, so the plain squared gap is too large by
-    the variance of that accuracy, the more so the fewer photos there are; it is subtracted.
-
-    Args:
-        confidences: (N,) probability of the chosen class, 0 to 1.
-        correct: (N,) whether the chosen class was right.
-        bins: number of bins of equal mass; a bin of one photo adds nothing.
-
-    Returns:
-        0 to 1; 0 where the subtraction leaves nothing. Source: Kumar, Liang and Ma 2019, "Verified
-        Uncertainty Calibration", section 4, the debiased estimator of the squared l2 error.
-
-    Raises:
-        DatasetError: fewer than two photos.
-        ModelError: a confidence that is no probability.
-        ConfigError: arrays that do not match, or fewer than one bin.
-    """
-    confidences, correct = check_answers(confidences, correct, least=2)
-    order = np.argsort(confidences, kind="stable")
-    starts = _starts(_bin_index(confidences, bins, "mass")[order])
-    square = _squares(confidences[order], correct[order][None], starts)[0]
-    return float(np.sqrt(max(square, 0.0)))
-
-
 def check_calibration(
     confidences: NDArray[np.floating],
     correct: NDArray[np.bool_],
@@ -169,9 +143,10 @@ def check_calibration(
         seed: the same seed gives the same band.
 
     Returns:
-        Source: the consistency resampling of Bröcker and Smith 2007, "Increasing the Reliability
-        of Reliability Diagrams", applied to the error. On photos that the temperature was fitted
-        on the check is too mild.
+        Source: for the error Kumar, Liang and Ma 2019, "Verified Uncertainty Calibration", section
+        4, the debiased estimator of the squared l2 error; for the band the consistency resampling
+        of Bröcker and Smith 2007, "Increasing the Reliability of Reliability Diagrams", applied to
+        it. On photos that the temperature was fitted on the check is too mild.
 
     Raises:
         DatasetError: fewer than two photos.

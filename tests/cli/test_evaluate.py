@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,13 +10,15 @@ from pathlib import Path
 
 import cv2
 import jsonschema
+import numpy as np
 import pytest
 from tests.cli.program import beltsight
 from tests.tiny import CLASSES, paint, tiny_card, tiny_training, write_tiny
 
-from beltsight.card import content_hash
+from beltsight.card import TaskCard, content_hash
 from beltsight.config import ASSETS
 from beltsight.image import decode
+from beltsight.novelty import fit_novelty
 
 COLOURS = {"red": (220, 30, 40), "green": (30, 210, 50), "blue": (20, 40, 230)}
 
@@ -48,6 +51,8 @@ def test_the_table_names_split_interval_and_n(model: Path, data: Path) -> None:
         "material, test split: accuracy 91.7 % (95 % interval 64.6 % to 98.5 %, n = 12)"
     )
     assert "n = 12" in head
+    table = " ".join(result.out.split())
+    assert re.search(r"calibration error \d+\.\d % debiased \(chance alone gives up to ", table)
     assert "blue (1)" in result.out
     assert "does not record its photos" in result.err
 
@@ -192,6 +197,30 @@ def test_a_taxonomy_names_the_classes_on_the_page(model: Path, data: Path, tmp_p
     assert beltsight("evaluate", model, data, "--taxonomy", taxonomy, "--out", out).status == 0
     assert "Brick red" in (out / "index.html").read_text()
     assert beltsight("evaluate", model, data, "--taxonomy", tmp_path / "no.toml").status == 2
+
+
+def test_a_class_without_photos_is_said(model: Path, data: Path, tmp_path: Path) -> None:
+    shutil.rmtree(data / "test" / "green")
+    result = beltsight("evaluate", model, data, "--out", tmp_path / "out")
+    assert "no photo of material green: nothing is known of it" in result.err
+    assert "nothing is known of it" in (tmp_path / "out" / "index.html").read_text()
+    assert "nothing is known" not in beltsight("evaluate", model, data, "--split", "val").err
+
+
+def test_what_is_accepted_leaves_out_the_novel(data: Path, tmp_path: Path) -> None:
+    # The embedding is the mean colour: only a plane through red and blue is known.
+    rng = np.random.default_rng(0)
+    seen = rng.uniform(0, 1, (200, 1)) * [0.8, 0.0, -0.8] + [0.1, 0.15, 0.9]
+    novelty = fit_novelty(seen, seen + rng.normal(0, 0.02, seen.shape), components=1)
+    task = TaskCard(name="material", classes=CLASSES, threshold=0.5)
+    model = write_tiny(tmp_path / "n.onnx", tiny_card(novelty=novelty.to_card(), tasks=(task,)))
+    result = beltsight("evaluate", model, data, "--json")
+    accepted = result.json["confidence"]["material"]["accepted"]
+    assert (accepted["novel"], accepted["n"], accepted["right"]) == (4, 8, 7)  # all green ones
+    text = beltsight("evaluate", model, data, "--out", tmp_path / "out").out
+    assert "accepted (confidence from 0.500; 4 unlike anything seen left out): 8 photos" in text
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "leaves to people 4 photos unlike anything seen; it accepts 8 of 12" in page
 
 
 @pytest.mark.parametrize("split", ["dev", "", "TESTS"])

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from beltsight.reliability import reliability_bins
 from beltsight.report.figures import Axes, curve_figure, purity_figure, reliability_figure, ticks
 
 
@@ -33,15 +35,16 @@ def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None
 
 def test_a_reliability_figure_draws_each_bin() -> None:
     bins = [
-        {"low": 0.4, "high": 0.5, "n": 2, "confidence": 0.45, "accuracy": 0.5},
-        {"low": 0.9, "high": 1.0, "n": 8, "confidence": 0.95, "accuracy": 0.75},
+        {"n": 2, "confidence": 0.45, "accuracy": 0.5, "interval": (0.1, 0.9)},
+        {"n": 8, "confidence": 0.95, "accuracy": 0.75, "interval": (0.4, 0.93)},
     ]
-    figure = reliability_figure(bins)
-    first, last = figure["dots"]
-    for dot in (first, last):
-        assert dot["high_y"] < dot["y"] < dot["low_y"]  # pixels count downwards
-    spans = [dot["low_y"] - dot["high_y"] for dot in (first, last)]
-    assert spans[0] > 1.5 * spans[1]  # two photos say less than eight
+    confidences = np.array([0.41, 0.49, *np.linspace(0.91, 0.99, 8)])
+    histogram = reliability_bins(confidences, np.ones(10, bool), 10, "width")
+    figure = reliability_figure(bins, histogram)
+    axes, (first, last) = figure["axes"], figure["dots"]
+    assert (first["x"], first["y"]) == axes.point(0.45, 0.5)
+    assert (last["low_y"], last["high_y"]) == (axes.point(0, 0.4)[1], axes.point(0, 0.93)[1])
+    assert [bar["n"] for bar in figure["bars"]] == [2, 8]
     assert figure["bars"][1]["h"] == pytest.approx(4 * figure["bars"][0]["h"], abs=0.05)
 
 
@@ -57,7 +60,7 @@ def test_a_purity_figure_marks_what_the_model_accepts() -> None:
 
 
 def test_a_reliability_figure_of_nothing_is_empty() -> None:
-    assert reliability_figure([])["dots"] == []
+    assert reliability_figure([], [])["dots"] == []
 
 
 def test_curves_leave_out_what_is_not_a_number() -> None:

@@ -153,13 +153,15 @@ def doubts(evaluation: Evaluation) -> list[str]:
         said.append(f"{many} photos could not be read and are not counted, e.g. {path}")
     if evaluation.unlabelled:
         said.append(f"{evaluation.unlabelled} photos have no label for this model's tasks")
+    for name, result in evaluation.tasks.items():
+        if result.absent:
+            said.append(f"no photo of {name} {', '.join(result.absent)}: nothing is known of it")
     return said
 
 
 def _print_summary(evaluation: Evaluation) -> None:
     from beltsight.cli.console import print_line, print_table
     from beltsight.report.about import SPLIT_WORDS
-    from beltsight.report.render import percent
 
     if evaluation.twins is not None:
         print_line(_twins_line(evaluation, evaluation.twins))
@@ -167,15 +169,50 @@ def _print_summary(evaluation: Evaluation) -> None:
         figures = result.metrics
         print_table(
             f"{name}, {SPLIT_WORDS[evaluation.split]}: {_accuracy(figures)}, "
-            f"macro F1 {figures['macro_f1']:.3f}, "
-            f"calibration error {percent(figures['calibration_error'])}",
+            f"macro F1 {figures['macro_f1']:.3f}{_calibration(result)}",
             ("class", "recall", "95 %", "precision", "F1", "photos", "often taken for"),
             _class_rows(result),
         )
+        if accepted := result.confidence["accepted"]:
+            print_line(_accepted_line(accepted))
     if evaluation.robustness is not None:
         for name in evaluation.tasks:
             rows = _change_rows(evaluation.robustness["changes"], name)
             print_table(f"{name}, photos changed", ("change", "unit", "accuracy at amounts"), rows)
+
+
+def _calibration(result: TaskResult) -> str:
+    from beltsight.report.render import percent
+
+    found = result.confidence["calibration"]
+    if found is None:  # of one photo
+        return ""
+    return (
+        f", calibration error {percent(found['error'])} debiased (chance alone gives up to "
+        f"{percent(found['band'][1])})"
+    )
+
+
+def _accepted_line(accepted: Mapping[str, Any]) -> str:
+    """What the model accepts after its threshold and its look for the strange."""
+    from beltsight.report.render import percent
+
+    limits = []
+    if accepted["threshold"] is not None:
+        limits.append(f"confidence from {accepted['threshold']:.3f}")
+    if accepted["novel"] is not None:
+        limits.append(f"{accepted['novel']} unlike anything seen left out")
+    low, high = accepted["interval"]
+    right = (
+        f", {percent(accepted['purity'])} of them right "
+        f"(95 % interval {percent(low)} to {percent(high)})"
+        if accepted["n"]
+        else ""
+    )
+    return (
+        f"accepted ({'; '.join(limits)}): {accepted['n']} photos, coverage "
+        f"{percent(accepted['coverage'])}{right}"
+    )
 
 
 def _change_rows(changes: Mapping[str, Any], task: str) -> list[list[str]]:

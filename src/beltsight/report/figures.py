@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from beltsight.metrics import wilson_interval
+from beltsight.reliability import ReliabilityBin
 
 _COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 _LEAST_COVERAGE = 0.1
@@ -68,23 +68,26 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [round(index * step, 10) for index in range(first, last + 1)]
 
 
-def reliability_figure(bins: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Accuracy over confidence, with the number of photos in each bin below.
+def reliability_figure(
+    bins: Sequence[Mapping[str, Any]], histogram: Sequence[ReliabilityBin]
+) -> dict[str, Any]:
+    """Accuracy over confidence, and below it where the confidences lie.
 
     Args:
-        bins: of :func:`beltsight.metrics.reliability`.
+        bins: of equal number, of :func:`beltsight.confidence.confidence_figures`.
+        histogram: bins of equal width.
     """
     axes = Axes(420, 300, (0, 1), (0, 1))
-    counts = Axes(420, 96, (0, 1), (0, max((b["n"] for b in bins), default=1)), top=6, bottom=20)
+    counts = Axes(420, 96, (0, 1), (0, max((b.n for b in histogram), default=1)), top=6, bottom=20)
     bars, dots = [], []
+    for one in histogram:
+        x0, y0 = counts.point(one.low, one.n)
+        x1, base = counts.point(one.high, 0)
+        bars.append({"x": x0 + 1, "y": y0, "w": x1 - x0 - 2, "h": base - y0, "n": one.n})
     for part in bins:
-        x0, y0 = counts.point(part["low"], part["n"])
-        x1, base = counts.point(part["high"], 0)
-        bars.append({"x": x0 + 1, "y": y0, "w": x1 - x0 - 2, "h": base - y0, "n": part["n"]})
         x, y = axes.point(part["confidence"], part["accuracy"])
-        low, high = wilson_interval(round(part["accuracy"] * part["n"]), part["n"])
-        ends = {"low_y": axes.point(0, low)[1], "high_y": axes.point(0, high)[1]}
-        dots.append({"x": x, "y": y, **ends, **part})
+        low, high = (axes.point(0, end)[1] for end in part["interval"])
+        dots.append({"x": x, "y": y, "low_y": low, "high_y": high, **part})
     return {
         "axes": axes,
         "counts": counts,
