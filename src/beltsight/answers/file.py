@@ -18,7 +18,7 @@ from beltsight.errors import BeltsightError, ResumeError
 S = TypeVar("S")
 _OTHER_PHOTOS = "give the same photos in the same order, or another --out"
 # At most this much work is done again after a kill; each time costs a flush to disk.
-_SAVE_EVERY_S = 2.0
+_SAVE_EVERY_S = 1.0
 _BUFFER_BYTES = 262_144
 
 
@@ -54,7 +54,13 @@ class AnswerFile:
             self.state = RunState(state.settings, size_bytes=len(head))
 
     @classmethod
-    def begin(cls, out: Path, form: Form, settings: Mapping[str, str]) -> AnswerFile:
+    def begin(
+        cls,
+        out: Path,
+        form: Form,
+        settings: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> AnswerFile:
         """A new file.
 
         Raises:
@@ -73,10 +79,16 @@ class AnswerFile:
         with _translated(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             write_state(state_path(out), state)
-        return cls(out, form, state)
+        return cls(out, form, state, clock)
 
     @classmethod
-    def resume(cls, out: Path, form: Form, settings: Mapping[str, str]) -> AnswerFile:
+    def resume(
+        cls,
+        out: Path,
+        form: Form,
+        settings: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> AnswerFile:
         """Go on with an unfinished file, or begin where there is none.
 
         Raises:
@@ -90,10 +102,10 @@ class AnswerFile:
                     f"{state_path(out).name}, so it is complete. To answer again, choose another "
                     "name"
                 )
-            return cls.begin(out, form, settings)
+            return cls.begin(out, form, settings, clock)
         state = read_state(state_path(out))
         _check_settings(out, state.settings, dict(settings))
-        return cls(out, form, state)
+        return cls(out, form, state, clock)
 
     def skip_answered(self, sources: Iterator[S], name_of: Callable[[S], str]) -> Iterator[S]:
         """Pass over what is answered, so that ``sources`` stands at the first that is not.

@@ -201,8 +201,9 @@ def _secrets(address: str) -> tuple[str, ...]:
         except ValueError:  # as of a bracket in the host
             continue
         user, at, _ = parts.netloc.rpartition("@")
-        found += [user + at, parts.password or "", parts.query]
-        found += [value for _, value in parse_qsl(parts.query)]
+        found += [user + at, parts.password or ""]
+        if "=" in parts.query:  # else it is a pattern with a question mark
+            found += [parts.query, *(value for _, value in parse_qsl(parts.query))]
     return tuple(sorted({text for text in found if len(text) > 2}, key=len, reverse=True))
 
 
