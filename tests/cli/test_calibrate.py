@@ -26,11 +26,34 @@ def test_a_model_is_written_and_the_statement_printed(photos: Path, tmp_path: Pa
     result = beltsight("calibrate", model, photos, "--split", "all", "--purity", 0.9, "--out", out)
     assert result.status == 0, result.err
     assert "material: temperature 1.000, now " in result.out
-    assert "90 % purity cannot be certified with these 12 photos" in result.out
+    assert "(12 photos)" in result.out
+    assert "material: 90 % purity is not certified, since the model's card" in result.out
+    assert "temperature of material: fitted on 12 labelled photos only" in result.err
+    assert "no photo of material green: nothing is known of it" in result.err
     assert Model.load(out).card.tasks[0].purity is not None
     again = beltsight("calibrate", out, photos, "--split", "all", "--out", model, "--json")
     assert again.json["purity"] is None and again.json["n"] == 12
+    assert again.json["temperatures"]["material"]["n"] == 12
     assert Model.load(model).card.tasks[0].threshold is None
+
+
+def test_json_has_the_threshold_of_each_stream(photos: Path, tmp_path: Path) -> None:
+    model, out = write_tiny(tmp_path / "m.onnx"), tmp_path / "mine.onnx"
+    result = beltsight(
+        "calibrate", model, photos, "--split", "all", "--purity", 0.9, "--purity-task", "material",
+        "--out", out, "--json",
+    )  # fmt: skip
+    found = result.json["purity"]
+    assert (found["task"], found["target"], found["certified"]) == ("material", 0.9, None)
+    assert found["chosen"]["threshold"] == Model.load(out).card.tasks[0].threshold
+    assert sum(stream["n"] for stream in found["per_class"].values()) == 12
+
+
+def test_test_photos_are_refused(photos: Path, tmp_path: Path) -> None:
+    model = write_tiny(tmp_path / "m.onnx")
+    result = beltsight("calibrate", model, photos, "--split", "test", "--out", tmp_path / "x.onnx")
+    assert result.status == 1 and "no test any more" in result.err
+    assert not (tmp_path / "x.onnx").exists()
 
 
 def test_the_models_own_file_is_not_written_over(photos: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def test_the_card_is_readable_and_marks_are_counts(tmp_path: Path) -> None:
     facts = {what.strip(): value.strip() for what, value in lines.items()}
     assert facts["Name"] == "tiny, version 1"
     assert facts["Answers material"] == "blue, green, red"
-    assert facts["Knows by mark"] == "7 training and 2 validation photos"
+    assert facts["Knows by mark"] == "7 training and 2 validation or calibration photos"
     assert facts["Licence"] == "MIT"
     assert card.training.train_marks not in result.out
     assert card.golden.photos_png[0] not in result.out

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -7,9 +9,11 @@ import numpy as np
 import pytest
 from tests.tiny import paint, tiny_card, tiny_training, write_tiny
 
-from beltsight.card import content_hash
+from beltsight.card import content_hash, is_marked, unpack_marks
 from beltsight.errors import ConfigError, SplitError
+from beltsight.evaluate import evaluate
 from beltsight.model import Model
+from beltsight.novelty import fit_novelty
 from beltsight.train.recalibrate import recalibrate
 
 COLOURS = {"red": (150, 120, 118), "green": (118, 150, 120), "blue": (120, 118, 150)}
@@ -34,8 +38,9 @@ def test_answers_stay_and_confidence_follows_the_photos(photos: Path, tmp_path: 
     model = Model.load(write_tiny(tmp_path / "m.onnx"))
     found = recalibrate(model, photos, tmp_path / "new.onnx", split="all", purity=0.75)
     new = Model.load(tmp_path / "new.onnx")
-    before, after = found.temperatures["material"]
-    assert before == 1.0 and after == new.temperatures["material"] != 1.0
+    fitted = found.temperatures["material"]
+    assert fitted.before == 1.0 and fitted.after == new.temperatures["material"] != 1.0
+    assert fitted.n == 60
     files = sorted(photos.rglob("*.png"))
     old_answers, answers = model.predict(files), new.predict(files)
     labels = [answer.tasks["material"].label for answer in answers]
@@ -66,9 +71,104 @@ def test_photos_that_the_model_has_learned_are_refused(photos: Path, tmp_path: P
     assert not (tmp_path / "new.onnx").exists()
 
 
+def certifiable(tmp_path: Path) -> Path:
+    """80 photos that the tiny model answers rightly, and surely."""
+    for number in range(80):
+        label = ("red", "blue")[number % 2]
+        colour = (200 + number % 8, 40, 30 + number // 8)
+        path = tmp_path / "sure" / label / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shown = paint(colour, 40)
+        cv2.imwrite(str(path), shown[:, :, ::-1] if label == "red" else shown)
+    return tmp_path / "sure"
+
+
+def marked(photos: Path, tmp_path: Path, part: slice) -> Model:
+    digests = [content_hash(path.read_bytes()) for path in sorted(photos.rglob("*.png"))[part]]
+    other = content_hash(b"a photo of its own")
+    training = tiny_training(train=[other], val=digests)
+    return Model.load(write_tiny(tmp_path / f"m{part.stop}.onnx", tiny_card(training=training)))
+
+
+def test_photos_that_chose_the_model_certify_nothing(tmp_path: Path) -> None:
+    photos, out = certifiable(tmp_path), tmp_path / "new.onnx"
+    new_to_it = recalibrate(
+        marked(photos, tmp_path, slice(0)), photos, out, split="all", purity=0.9
+    )
+    assert new_to_it.purity is not None and new_to_it.purity.overall.is_certified
+    one_known = recalibrate(
+        marked(photos, tmp_path, slice(1)), photos, out, split="all", purity=0.9
+    )
+    assert one_known.purity is not None and not one_known.purity.overall.is_certified
+    assert "calibrated on 1 of these 80 photos" in one_known.purity.overall.statement
+    (task,) = Model.load(out).card.tasks
+    assert task.purity is not None and not task.purity.certified and task.threshold is not None
+    silent = Model.load(write_tiny(tmp_path / "silent.onnx"))
+    unknown = recalibrate(silent, photos, out, split="all", purity=0.9)
+    assert unknown.purity is not None
+    assert "does not record which photos" in unknown.purity.overall.statement
+
+
+def test_the_new_model_knows_the_photos_and_drops_figures_of_old_temperatures(
+    photos: Path, tmp_path: Path
+) -> None:
+    figures = {"accuracy": 0.9, "n": 5, "ece": 0.1, "calibration_error": 0.1, "temperature": 1.0}
+    card = tiny_card(
+        training=tiny_training(train=[content_hash(b"a")], val=[content_hash(b"b")]),
+        metrics={"split": "val", "tasks": {"material": figures, "other": figures},
+                 "test": {"split": "test", "tasks": {"material": figures}}, "odd": 1},
+    )  # fmt: skip
+    model = Model.load(write_tiny(tmp_path / "m.onnx", card))
+    recalibrate(model, photos, tmp_path / "new.onnx", split="all")
+    new = Model.load(tmp_path / "new.onnx")
+    kept = {"accuracy": 0.9, "n": 5}
+    assert new.card.metrics["tasks"] == {"material": kept, "other": figures}
+    assert new.card.metrics["test"]["tasks"] == {"material": kept}
+    assert new.card.metrics["odd"] == 1
+    marks = unpack_marks(new.card.training.val_marks)
+    assert len(marks) == 61 and is_marked(content_hash(b"b"), marks)
+    found = evaluate(new, photos, "all")
+    assert len(found.leak.chosen_by) == 60
+    again = recalibrate(new, photos, tmp_path / "again.onnx", split="all")
+    assert again.card.training == new.card.training
+    assert any("calibrated on 60 of these 60" in doubt for doubt in again.doubts)
+
+
+def test_test_photos_are_not_for_calibration(photos: Path, tmp_path: Path) -> None:
+    model = Model.load(write_tiny(tmp_path / "m.onnx"))
+    with pytest.raises(SplitError, match="no test any more"):
+        recalibrate(model, photos, tmp_path / "new.onnx", split="test")
+
+
+def test_what_looks_strange_at_the_plant_is_strange_no_more(photos: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    seen = rng.uniform(0, 1, (200, 1)) * [0.8, 0.0, -0.8] + [0.1, 0.1, 0.9]
+    novelty = fit_novelty(seen, seen + rng.normal(0, 0.01, seen.shape), components=1)
+    card = tiny_card(novelty=novelty.to_card())
+    model = Model.load(write_tiny(tmp_path / "m.onnx", card))
+    found = recalibrate(model, photos, tmp_path / "new.onnx", split="all", purity=0.75)
+    assert found.novelty is not None
+    assert (found.novelty.called_before, found.novelty.called, found.novelty.n) == (60, 0, 60)
+    new = Model.load(tmp_path / "new.onnx")
+    assert not any(answer.novel for answer in new.predict(sorted(photos.rglob("*.png"))))
+    assert found.purity is not None and found.purity.overall.novel == 0
+    assert json.loads(json.dumps(found.to_record()))["novelty"]["n"] == 60
+
+
+def test_a_class_without_photos_and_too_few_photos_are_said(photos: Path, tmp_path: Path) -> None:
+    shutil.rmtree(photos / "blue")
+    found = recalibrate(
+        Model.load(write_tiny(tmp_path / "m.onnx")), photos, tmp_path / "new.onnx", split="all"
+    )
+    assert "no photo of material blue: nothing is known of it" in found.doubts
+    assert any("temperature of material: fitted on 40 labelled" in said for said in found.doubts)
+
+
 def test_wrong_use_is_said(photos: Path, tmp_path: Path) -> None:
     model = Model.load(write_tiny(tmp_path / "m.onnx"))
     with pytest.raises(ConfigError, match="another file"):
         recalibrate(model, photos, tmp_path / "m.onnx", split="all")
     with pytest.raises(ConfigError, match=r"got 97"):
         recalibrate(model, photos, tmp_path / "new.onnx", split="all", purity=97)
+    with pytest.raises(ConfigError, match="no task 'dirt'"):
+        recalibrate(model, photos, tmp_path / "new.onnx", split="all", purity=0.9, task="dirt")

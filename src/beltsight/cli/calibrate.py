@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from beltsight.cli.model_argument import ModelArgument, ThreadsOption, open_mode
 
 if TYPE_CHECKING:
     from beltsight.records import Sample
+    from beltsight.train.recalibrate import Recalibration
 
 
 def command(
@@ -31,7 +32,13 @@ def command(
         float | None,
         typer.Option(help="Share of accepted answers that must be right, e.g. 0.97."),
     ] = None,
-    split: Annotated[Split, typer.Option(help="Which photos; 'all' needs no splits.")] = Split.VAL,
+    purity_task: Annotated[
+        str | None,
+        typer.Option(metavar="TASK", help="Whose answers (default: material, or the first task)."),
+    ] = None,
+    split: Annotated[
+        Split, typer.Option(help="Which photos, but not 'test'; 'all' needs no splits.")
+    ] = Split.VAL,
     json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
     task: TaskOption = None,
     taxonomy: TaxonomyOption = None,
@@ -39,8 +46,9 @@ def command(
 ) -> None:
     """Fit a model's confidence to your own photos.
 
-    Answers stay; how sure they are changes, and with --purity from where on they are accepted.
-    Needs the extra 'train'.
+    Answers stay. How sure they are changes, what is called unlike anything seen, and with --purity
+    from where on answers are accepted. The new model remembers the photos and refuses to be tested
+    on them. Needs the extra 'train'.
     """
     from beltsight.cli.console import note, print_json, print_line, progress
     from beltsight.dataset import load_dataset
@@ -55,12 +63,32 @@ def command(
 
     dataset = load_dataset(data, tasks=task or (), taxonomy=load_taxonomy(taxonomy))
     loaded = open_model(model, threads=threads)
-    found = recalibrate(loaded, dataset, out, split=split.value, purity=purity, progress=shown)
+    found = recalibrate(
+        loaded,
+        dataset,
+        out,
+        split=split.value,
+        purity=purity,
+        task=purity_task,
+        progress=shown,
+    )
+    for doubt in found.doubts:
+        note(f"beltsight: {doubt}")
     if json:
         print_json({**found.to_record(), "out": str(out)})
     else:
-        for name, (before, after) in found.temperatures.items():
-            print_line(f"{name}: temperature {before:.3f}, now {after:.3f} ({found.n} photos)")
-        if found.purity is not None:
-            print_line(found.purity.statement)
+        for line in _lines(found):
+            print_line(line)
     note(f"beltsight: wrote {out}")
+
+
+def _lines(found: Recalibration) -> Iterator[str]:
+    for name, one in found.temperatures.items():
+        yield f"{name}: temperature {one.before:.3f}, now {one.after:.3f} ({one.n} photos)"
+    if (strange := found.novelty) is not None:
+        yield (
+            f"unlike anything seen: from {strange.before:.3g}, now from {strange.after:.3g}: "
+            f"{strange.called_before} of {strange.n} photos before, now {strange.called}"
+        )
+    if found.purity is not None:
+        yield f"{found.purity_task}: {found.purity.overall.statement}"

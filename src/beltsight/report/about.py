@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from beltsight.card import Card, unpack_marks
+from beltsight.card import Card, TaskCard, unpack_marks
 from beltsight.records import SPLITS
 from beltsight.report.render import percent
 
@@ -68,10 +68,9 @@ def card_facts(card: Card) -> list[tuple[str, str]]:
     for task in card.tasks:
         classes = (" < " if task.ordered else ", ").join(task.classes)
         facts.append((f"Answers {task.name}", classes))
-        abstain = f"; abstains below {percent(task.threshold)}" if task.threshold else ""
-        facts.append(
-            (f"Calibration of {task.name}", f"temperature {task.temperature:.3f}{abstain}")
-        )
+        facts.append((f"Calibration of {task.name}", f"temperature {task.temperature:.3f}"))
+        if task.threshold is not None:
+            facts.append((f"Abstains on {task.name}", threshold_fact(task)))
     facts += [(f"Measured {figure.task}", str(figure)) for figure in card_figures(card)]
     learned, chosen = (len(unpack_marks(m)) for m in (training.train_marks, training.val_marks))
     facts += [
@@ -81,13 +80,32 @@ def card_facts(card: Card) -> list[tuple[str, str]]:
         ("Training data", f"{training.data or 'not named'}, fingerprint {training.fingerprint}"),
         ("Trained on", f"{training.n_train:,} photos, seed {training.seed}"),
         ("Chosen by", f"{training.n_val:,} validation photos"),
-        ("Knows by mark", f"{learned:,} training and {chosen:,} validation photos"),
+        ("Knows by mark", f"{learned:,} training and {chosen:,} validation or calibration photos"),
         ("Golden photos", f"{len(card.golden.photos_png)}, tolerance {card.golden.tolerance:g}"),
         ("Licence", card.licence or "none stated"),
         ("Notice", card.notice or "none"),
         ("Written by", f"Beltsight {card.beltsight_version or 'unknown'}"),
     ]
     return facts
+
+
+def threshold_fact(task: TaskCard) -> str:
+    """From where on a task's answers are accepted, and what is known of their purity.
+
+    Such as ``below 79.2 %, for a purity of 97 %: an estimate, 291 of 300 accepted were right``.
+    """
+    if task.threshold is None:
+        return "never"
+    below = "always" if task.threshold > 1 else f"below {percent(task.threshold)}"
+    if task.purity is None:
+        return below
+    found = task.purity
+    proof = f"certified with {100 * found.confidence:g} % confidence"
+    return (
+        f"{below}, for a purity of {100 * found.target:g} %: "
+        f"{proof if found.certified else 'an estimate'}, {found.right} of {found.accepted} "
+        f"accepted were right, of {found.n} photos in all"
+    )
 
 
 def _figure(split: str, task: str, values: object) -> Figure | None:

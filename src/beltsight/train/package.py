@@ -23,9 +23,9 @@ from beltsight.card import (
 )
 from beltsight.engines import Engine, run_in_batches
 from beltsight.metrics import task_metrics
-from beltsight.novelty import NoveltyCard, fit_novelty
+from beltsight.novelty import Novelty, NoveltyCard, fit_novelty
 from beltsight.records import Floats, TaskSpec
-from beltsight.threshold import set_threshold
+from beltsight.threshold import purity_task, set_threshold
 from beltsight.train.export import (
     PARITY_PHOTOS,
     check_parity,
@@ -124,19 +124,33 @@ def package_model(
 def with_purity(
     card: Card, outputs: dict[str, Floats], labels: NDArray[np.int64], target: float
 ) -> Card:
-    """The card with a threshold of the first task.
+    """The card with a threshold of the task that :func:`beltsight.threshold.purity_task` names.
+
+    It is an estimate: the epoch was chosen by these photos, so they certify nothing.
 
     Args:
-        card: has the temperature.
-        outputs: logits (N, C) of validation photos under the task's name.
+        card: has the temperatures, and the threshold of novelty.
+        outputs: logits (N, C) of validation photos under the task's name, and ``embedding``.
         labels: int64 (N, tasks).
         target: share of accepted answers that must be right, 0 to 1, ends excluded.
     """
-    task = card.tasks[0]
-    known = labels[:, 0] != UNLABELLED
+    index = purity_task(card.tasks)
+    task = card.tasks[index]
+    known = labels[:, index] != UNLABELLED
+    novel = None
+    if card.novelty is not None:
+        novel = Novelty.from_card(card.novelty).is_novel(outputs["embedding"][known])
     probabilities = softmax(outputs[task.name][known], task.temperature)
-    first, _ = set_threshold(task, probabilities, labels[known, 0], target)
-    return card.model_copy(update={"tasks": (first, *card.tasks[1:])})
+    sure, _ = set_threshold(
+        task,
+        probabilities,
+        labels[known, index],
+        target,
+        novel=novel,
+        known="the epoch was chosen by these photos",
+    )
+    tasks = (*card.tasks[:index], sure, *card.tasks[index + 1 :])
+    return card.model_copy(update={"tasks": tasks})
 
 
 def _novelty(engine: Engine, train: PreparedPhotos, known: Floats) -> NoveltyCard | None:

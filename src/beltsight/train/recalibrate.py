@@ -1,23 +1,57 @@
-"""Temperatures and threshold anew, on a plant's own labelled photos; answers stay as they are."""
+"""Temperatures and thresholds anew, on a plant's own labelled photos; answers stay as they are."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from beltsight.calibrate import fit_temperature, softmax
-from beltsight.card import Card, TaskCard
+import numpy as np
+
+from beltsight.calibrate import fit_temperature, softmax, temperature_doubt
+from beltsight.card import Card, TaskCard, TrainingCard, is_marked, pack_marks, unpack_marks
 from beltsight.dataset import Dataset, load_dataset
+from beltsight.dataset.duplicates import hash_file
 from beltsight.errors import ConfigError, DatasetError, SplitError
 from beltsight.evaluate import Evaluation, SampleWatch, TaskResult, evaluate
 from beltsight.leak import LEAK_LIMIT
 from beltsight.model import Model
-from beltsight.selective import PurityChoice
-from beltsight.threshold import set_threshold
+from beltsight.novelty import Novelty, refit_threshold
+from beltsight.records import SPLITS
+from beltsight.selective import StreamChoices
+from beltsight.threshold import purity_task, set_threshold
 from beltsight.train.export import restate_card
+
+# What a card states of a task that holds for one temperature only.
+_OF_TEMPERATURE = {"temperature", "ece", "calibration_error", "reliability"}
+
+
+@dataclass(frozen=True, slots=True)
+class FittedTemperature:
+    """A task's temperature before and after, and the labelled photos that it was fitted on."""
+
+    before: float
+    after: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class FittedNovelty:
+    """From where on a photo is unlike anything seen, and how many of the photos are.
+
+    Args:
+        before, after: the thresholds.
+        called_before, called: photos that lie over them.
+        n: photos.
+    """
+
+    before: float
+    after: float
+    called_before: int
+    called: int
+    n: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +61,34 @@ class Recalibration:
     Args:
         card: of the written file.
         n: photos.
-        temperatures: per task, before and after.
-        purity: how the threshold was chosen; None where no purity was asked for.
+        temperatures: per task.
+        novelty: None where the model does not tell the strange.
+        purity_task: whose purity was asked for; empty where none was.
+        purity: how its threshold was chosen; None where no purity was asked for.
+        doubts: what to know before believing all this, in sentences.
     """
 
     card: Card
     n: int
-    temperatures: Mapping[str, tuple[float, float]]
-    purity: PurityChoice | None
+    temperatures: Mapping[str, FittedTemperature]
+    novelty: FittedNovelty | None
+    purity_task: str
+    purity: StreamChoices | None
+    doubts: tuple[str, ...]
 
     def to_record(self) -> dict[str, Any]:
         """As JSON can hold it."""
+        purity = None
+        if self.purity is not None:
+            record = self.purity.to_record()
+            streams = {"per_class": record["per_class"]}
+            purity = {"task": self.purity_task, **record["overall"], **streams}
         return {
             "n": self.n,
-            "temperatures": {
-                name: {"before": before, "after": after}
-                for name, (before, after) in self.temperatures.items()
-            },
-            "purity": self.purity and self.purity.to_record(),
+            "temperatures": {name: asdict(found) for name, found in self.temperatures.items()},
+            "novelty": self.novelty and asdict(self.novelty),
+            "purity": purity,
+            "doubts": list(self.doubts),
         }
 
 
@@ -55,61 +99,71 @@ def recalibrate(
     *,
     split: str = "val",
     purity: float | None = None,
+    task: str | None = None,
     progress: SampleWatch | None = None,
 ) -> Recalibration:
-    """Fit temperatures, and a threshold where a purity is wanted, and write the model with them.
+    """Fit temperatures and thresholds, and write the model with them.
+
+    The card of the new model marks the photos as known, so that no test is made of them later.
 
     Args:
         model: from a file.
         data: labelled photos from the place where the model works. Tasks that they do not label
             keep what they have.
         out: the model file to write.
-        split: which of the photos; ``all`` for every one.
-        purity: share of accepted answers to the first task that must be right, 0 to 1, ends
-            excluded. None takes the threshold away, since it held for other temperatures.
+        split: which of the photos, but not ``test``; ``all`` for every one.
+        purity: share of accepted answers that must be right, 0 to 1, ends excluded. None takes
+            the threshold away, since it held for other temperatures.
+        task: whose answers; None for ``material``, or the first where there is none.
 
     Raises:
-        SplitError: the model has learned more than 5 % of the photos.
-        DatasetError: no labels for a task of the model, or for the first where a purity is wanted.
-        ConfigError: ``out`` is the model's own file, or a purity that is no share.
+        SplitError: the model has learned more than 5 % of the photos, or they are for the test.
+        DatasetError: no labels for a task of the model, or for the one whose purity is wanted.
+        ConfigError: ``out`` is the model's own file, no such task, or a purity that is no share.
     """
+    _check(model, out, split, purity)
+    cards = list(model.card.tasks)
+    wanted = purity_task(cards, task)
+    dataset = data if isinstance(data, Dataset) else load_dataset(data)
+    evaluation = evaluate(model, dataset, split, progress=progress)
+    _refuse_learned(evaluation)
+    temperatures = _fit_temperatures(cards, evaluation)
+    cards = [_with_temperature(card, temperatures.get(card.name)) for card in cards]
+    novelty, moved = _fit_novelty(model, evaluation)
+    choices = None
+    if purity is not None:
+        result = evaluation.tasks.get(cards[wanted].name)
+        if result is None:
+            raise DatasetError(
+                f"{dataset.root}: no photo has a label for {cards[wanted].name}, whose purity is "
+                "wanted"
+            )
+        known = _known(evaluation)
+        cards[wanted], choices = _sure(cards[wanted], result, purity, novelty, known)
+    card = model.card.model_copy(
+        update={
+            "tasks": tuple(cards),
+            "novelty": novelty and novelty.to_card(),
+            "training": _with_marks(model.card.training, evaluation),
+            "metrics": _without_calibration(model.card.metrics, temperatures),
+        }
+    )
+    restate_card(model.path or out, card, out)
+    asked = cards[wanted].name if purity is not None else ""
+    doubts = _doubts(evaluation, temperatures)
+    return Recalibration(card, evaluation.n, temperatures, moved, asked, choices, doubts)
+
+
+def _check(model: Model, out: Path, split: str, purity: float | None) -> None:
     if model.path is None or out.resolve() == model.path.resolve():
         raise ConfigError(f"--out {out}: give another file than the model's own")
     if purity is not None and not 0 < purity < 1:
         raise ConfigError(f"a purity lies between 0 and 1, e.g. 0.97; got {purity}")
-    dataset = data if isinstance(data, Dataset) else load_dataset(data)
-    evaluation = evaluate(model, dataset, split, progress=progress)
-    _refuse_learned(evaluation)
-    tasks, temperatures = [], {}
-    for task in model.card.tasks:
-        result = evaluation.tasks.get(task.name)
-        after = fit_temperature(result.logits, result.labels) if result else None
-        tasks.append(_with_temperature(task, after))
-        if after is not None:
-            temperatures[task.name] = (task.temperature, after)
-    choice = None
-    if purity is not None:
-        first = evaluation.tasks.get(tasks[0].name)
-        if first is None:
-            raise DatasetError(
-                f"{dataset.root}: no photo has a label for {tasks[0].name}, whose purity is wanted"
-            )
-        tasks[0], choice = _sure(tasks[0], first, purity)
-    card = model.card.model_copy(update={"tasks": tuple(tasks)})
-    restate_card(model.path, card, out)
-    return Recalibration(card, evaluation.n, temperatures, choice)
-
-
-def _with_temperature(task: TaskCard, temperature: float | None) -> TaskCard:
-    """The task with another temperature, for which its threshold does not hold; None: as it was."""
-    if temperature is None:
-        return task
-    return task.model_copy(update={"temperature": temperature, "threshold": None, "purity": None})
-
-
-def _sure(task: TaskCard, result: TaskResult, purity: float) -> tuple[TaskCard, PurityChoice]:
-    probabilities = softmax(result.logits, task.temperature)
-    return set_threshold(task, probabilities, result.labels, purity)
+    if split == "test":
+        raise SplitError(
+            "split 'test' is for measuring what comes out of this: what a model is calibrated on "
+            "is no test any more; calibrate on --split val, or on other photos with --split all"
+        )
 
 
 def _refuse_learned(evaluation: Evaluation) -> None:
@@ -119,3 +173,107 @@ def _refuse_learned(evaluation: Evaluation) -> None:
             f"{evaluation.data}: the model was trained on {learned} of these {evaluation.n} "
             "photos, of which it is too sure; calibrate on photos that it has not learned"
         )
+
+
+def _known(evaluation: Evaluation) -> str:
+    """Why these photos certify nothing; empty where they are new to the model."""
+    if not evaluation.leak.checked:
+        return "the model's card does not record which photos it knows"
+    known = len(evaluation.leak.paths)
+    if not known:
+        return ""
+    return (
+        f"the model was trained on, chosen by or calibrated on {known} of these "
+        f"{evaluation.n} photos"
+    )
+
+
+def _fit_temperatures(
+    cards: Collection[TaskCard], evaluation: Evaluation
+) -> dict[str, FittedTemperature]:
+    found = {}
+    for card in cards:
+        if (result := evaluation.tasks.get(card.name)) is not None:
+            after = fit_temperature(result.logits, result.labels, card.temperature)
+            found[card.name] = FittedTemperature(card.temperature, after, len(result.labels))
+    return found
+
+
+def _with_temperature(task: TaskCard, found: FittedTemperature | None) -> TaskCard:
+    """The task with another temperature, for which its threshold does not hold; None: as it was."""
+    if found is None:
+        return task
+    return task.model_copy(update={"temperature": found.after, "threshold": None, "purity": None})
+
+
+def _fit_novelty(
+    model: Model, evaluation: Evaluation
+) -> tuple[Novelty | None, FittedNovelty | None]:
+    """What is strange, by photos that are known to be no strangers."""
+    if model.novelty is None:
+        return None, None
+    of_photo: dict[str, float] = {}
+    for result in evaluation.tasks.values():
+        if result.novelties is not None:
+            of_photo.update(zip(result.paths, result.novelties.tolist(), strict=True))
+    scores = np.array(list(of_photo.values()))
+    before, novelty = model.novelty.threshold, refit_threshold(model.novelty, scores)
+    called = [int((scores > limit).sum()) for limit in (before, novelty.threshold)]
+    return novelty, FittedNovelty(before, novelty.threshold, *called, len(scores))
+
+
+def _sure(
+    task: TaskCard, result: TaskResult, purity: float, novelty: Novelty | None, known: str
+) -> tuple[TaskCard, StreamChoices]:
+    novel = None
+    if novelty is not None and result.novelties is not None:
+        novel = result.novelties > novelty.threshold
+    probabilities = softmax(result.logits, task.temperature)
+    return set_threshold(task, probabilities, result.labels, purity, novel=novel, known=known)
+
+
+def _with_marks(training: TrainingCard, evaluation: Evaluation) -> TrainingCard:
+    """With the photos calibrated on among those that the model was chosen by."""
+    known = unpack_marks(training.val_marks)
+    files = {file for result in evaluation.tasks.values() for file in result.files}
+    new = {digest for file in files if not is_marked(digest := hash_file(file), known)}
+    marks = pack_marks([*(mark.hex() for mark in known), *new])
+    return training.model_copy(update={"val_marks": marks})
+
+
+def _without_calibration(metrics: Mapping[str, Any], tasks: Collection[str]) -> dict[str, Any]:
+    """Figures of a card less what held for the temperatures before."""
+
+    def cleared(record: Mapping[str, Any]) -> dict[str, Any]:
+        figures = record.get("tasks")
+        if not isinstance(figures, Mapping):
+            return dict(record)
+        kept = {
+            name: {key: value for key, value in one.items() if key not in _OF_TEMPERATURE}
+            if name in tasks and isinstance(one, Mapping)
+            else one
+            for name, one in figures.items()
+        }
+        return {key: value for key, value in record.items() if key != "confidence"} | {
+            "tasks": kept
+        }
+
+    found = cleared(metrics)
+    of_split = {name: found[name] for name in SPLITS if isinstance(found.get(name), Mapping)}
+    return found | {name: cleared(record) for name, record in of_split.items()}
+
+
+def _doubts(
+    evaluation: Evaluation, temperatures: Mapping[str, FittedTemperature]
+) -> tuple[str, ...]:
+    said = []
+    if evaluation.leak.paths:
+        said.append(f"{_known(evaluation)}: its confidence on them is too good")
+    for name, result in evaluation.tasks.items():
+        right = len(result.labels) - len(result.mistakes)
+        doubt = temperature_doubt(len(result.labels), right, temperatures[name].after)
+        if doubt:
+            said.append(f"the temperature of {name}: {doubt}")
+        if result.absent:
+            said.append(f"no photo of {name} {', '.join(result.absent)}: nothing is known of it")
+    return tuple(said)
