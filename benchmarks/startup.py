@@ -8,10 +8,6 @@ tool of this kind loads.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,9 +15,19 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.outcome import (
+    DEMO,
+    REPOSITORY,
+    Check,
+    conditions,
+    finish,
+    keep_to_cores,
+    options,
+)
+
 RUNS = 7
-PHOTO = "src/beltsight/assets/demo/glass/glass155.jpg"
-REPOSITORY = Path(__file__).resolve().parents[1]
+PHOTO = str(DEMO / "glass" / "glass155.jpg")
 
 
 def commands(folder: str) -> dict[str, tuple[list[str], float | None]]:
@@ -31,14 +37,14 @@ def commands(folder: str) -> dict[str, tuple[list[str], float | None]]:
         "import numpy": ([sys.executable, "-c", "import numpy"], None),
         "import beltsight": ([sys.executable, "-c", "import beltsight"], 0.3),
         "beltsight --help": ([*program, "--help"], 0.6),
-        "beltsight predict default PHOTO": ([*program, "predict", "default", PHOTO], None),
+        "beltsight predict default PHOTO": ([*program, "predict", "default", PHOTO], 1.2),
         "beltsight demo": ([*program, "demo", "--out", folder], 10.0),
     }
 
 
-def time_runs(command: list[str]) -> list[float]:
+def time_runs(command: list[str], runs: int) -> list[float]:
     seconds = []
-    for _ in range(RUNS + 1):
+    for _ in range(runs + 1):
         start = time.perf_counter()
         subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)
         seconds.append(time.perf_counter() - start)
@@ -46,16 +52,15 @@ def time_runs(command: list[str]) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--assert", dest="check", action="store_true", help="fail over a limit")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    parser = options(__doc__)
+    parser.add_argument("--runs", type=int, default=RUNS)
     given = parser.parse_args()
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
-    rows = {}
-    late = []
+    keep_to_cores(2)
+    machine = conditions()
+    rows, checks = {}, []
     with tempfile.TemporaryDirectory() as folder:
         for name, (command, limit_s) in commands(folder).items():
-            seconds = time_runs(command)
+            seconds = time_runs(command, given.runs)
             median = statistics.median(seconds)
             rows[name] = {
                 "seconds_median": round(median, 3),
@@ -63,24 +68,19 @@ def main() -> None:
                 "seconds_max": round(max(seconds), 3),
                 "limit_s": limit_s,
             }
-            late += [name] if limit_s is not None and median > limit_s else []
+            if limit_s is not None:
+                checks.append(Check(f"{name}, seconds", median, most=limit_s))
             print(f"{name:34} {median:6.3f} s  ({min(seconds):.3f} to {max(seconds):.3f})")
-    ratio = rows["import beltsight"]["seconds_median"] / rows["import numpy"]["seconds_median"]  # type: ignore[operator]
+    medians = {name: float(str(row["seconds_median"])) for name, row in rows.items()}
+    ratio = medians["import beltsight"] / medians["import numpy"]
     print(f"import beltsight takes {ratio:.1f} times as long as import numpy")
-    if given.out:
-        machine = (
-            f"{platform.machine()}, 2 of {os.cpu_count()} cores, Python {sys.version.split()[0]}"
-        )
-        record = {
-            "runs": RUNS,
-            "machine": machine,
-            "times": rows,
-            "ratio_to_numpy": round(ratio, 2),
-        }
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    if given.check and late:
-        sys.exit(f"over the limit: {', '.join(late)}")
+    record = {
+        "runs": given.runs,
+        "machine": machine,
+        "times": rows,
+        "ratio_to_numpy": round(ratio, 2),
+    }
+    finish(record, checks, given)
 
 
 if __name__ == "__main__":

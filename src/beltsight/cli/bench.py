@@ -29,38 +29,47 @@ class Input(StrEnum):
     SD = "480p"
 
 
+ModelsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...",
+        help="Model files (.onnx), e.g. one and its int8 form; 'default' is the packaged one.",
+        show_default=False,
+    ),
+]
+EnginesOption = Annotated[
+    list[str] | None,
+    typer.Option("--engine", help="Only this engine; repeatable. Default: all that there are."),
+]
+InputsOption = Annotated[
+    list[Input] | None,
+    typer.Option(
+        "--input",
+        help="'prepared' is the bare network; a resolution is measured from the camera's frame "
+        "and from its JPEG to the answer; repeatable. Default: all.",
+    ),
+]
+BatchesOption = Annotated[
+    list[int] | None,
+    typer.Option("--batch", min=1, max=1024, help="Frames per call; repeatable. Default: 1."),
+]
+AgainstOption = Annotated[
+    Against | None,
+    typer.Option(help="Also measure the eager network in PyTorch (extra 'train')."),
+]
+TurnOption = Annotated[
+    float, typer.Option("--seconds", min=0.0, max=3600.0, help="Least length of a turn.")
+]
+
+
 def command(
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL...",
-            help="Model files (.onnx), e.g. one and its int8 form; 'default' is the packaged one.",
-            show_default=False,
-        ),
-    ],
-    engine: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this engine; repeatable. Default: all that this machine has."),
-    ] = None,
-    input: Annotated[
-        list[Input] | None,
-        typer.Option(
-            help="'prepared' is the bare network; a resolution is measured from the camera's frame "
-            "and from its JPEG to the answer; repeatable. Default: all."
-        ),
-    ] = None,
-    batch: Annotated[
-        list[int] | None,
-        typer.Option(min=1, max=1024, help="Frames per call; repeatable. Default: 1."),
-    ] = None,
-    against: Annotated[
-        Against | None,
-        typer.Option(help="Also measure the eager network in PyTorch (extra 'train')."),
-    ] = None,
+    models: ModelsArgument,
+    engines: EnginesOption = None,
+    inputs: InputsOption = None,
+    batches: BatchesOption = None,
+    against: AgainstOption = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each.")] = 5,
-    seconds: Annotated[
-        float, typer.Option(min=0.0, max=3600.0, help="Least length of a turn.")
-    ] = 0.5,
+    turn_s: TurnOption = 0.5,
     threads: ThreadsOption = 0,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     plot: Annotated[
@@ -79,12 +88,12 @@ def command(
     from beltsight.report.bench import draw_grid, require_matplotlib
 
     settings = GridSettings(
-        engines=tuple(engine or ()),
-        inputs=tuple(one.value for one in input) if input else INPUTS,
-        batches=tuple(batch or (1,)),
+        engines=tuple(engines or ()),
+        inputs=tuple(one.value for one in inputs) if inputs else INPUTS,
+        batches=tuple(batches or (1,)),
         threads=threads,
         rounds=rounds,
-        turn_s=seconds,
+        turn_s=turn_s,
     )
     if plot is not None:
         require_matplotlib()

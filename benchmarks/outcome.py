@@ -1,0 +1,105 @@
+"""What benchmarks share: their options, the machine, floors and limits, the record."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import beltsight
+from beltsight.bench import conditions_line, describe_conditions
+
+DEMO = Path(beltsight.__file__).parent / "assets" / "demo"
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A figure that is promised.
+
+    Args:
+        what: it is.
+        found: the figure.
+        least, most: it must lie between; None for no bound.
+    """
+
+    what: str
+    found: float
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        return not (
+            (self.least is not None and not self.found >= self.least)
+            or (self.most is not None and not self.found <= self.most)
+        )
+
+    def __str__(self) -> str:
+        bounds = [
+            f"{word} {bound:g}"
+            for word, bound in (("at least", self.least), ("at most", self.most))
+            if bound is not None
+        ]
+        return (
+            f"{'holds ' if self.holds else 'MISSED'}  {self.what}: {self.found:.4g}, must be "
+            f"{' and '.join(bounds)}"
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {**vars(self), "found": round(self.found, 4), "holds": self.holds}
+
+
+def options(doc: str | None) -> argparse.ArgumentParser:
+    """The options of every benchmark."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--assert", dest="check", action="store_true", help="fail where a promise is missed"
+    )
+    parser.add_argument("--out", type=Path, help="also write the figures to this file, as JSON")
+    return parser
+
+
+def keep_to_cores(count: int) -> None:
+    """Use so many cores from here on, as on a line PC; before libraries start their threads."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+
+
+def conditions() -> dict[str, Any]:
+    """The machine, which is also printed; call before measuring, to see whether it was quiet."""
+    found = describe_conditions()
+    print(conditions_line(found), flush=True)
+    if (found["load_before"] or 0) > 0.5:
+        print("the machine is busy: these figures are not to be published", flush=True)
+    return found
+
+
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table whose first column is on the left."""
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    for cells in (columns, *rows):
+        first, *rest = zip(cells, widths, strict=True)
+        print("  ".join([f"{first[0]:<{first[1]}}", *(f"{cell:>{wide}}" for cell, wide in rest)]))
+    sys.stdout.flush()
+
+
+def finish(record: Mapping[str, Any], checks: Sequence[Check], given: argparse.Namespace) -> None:
+    """Print the promises, write the record, and fail where one is missed and that was asked."""
+    for check in checks:
+        print(check)
+    if given.out:
+        whole = {**record, "checks": [check.to_record() for check in checks]}
+        text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False)
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(text + "\n", encoding="utf-8")
+    missed = [check.what for check in checks if not check.holds]
+    if given.check and missed:
+        sys.exit(f"missed: {'; '.join(missed)}")
