@@ -45,10 +45,10 @@ def test_a_model_that_is_too_sure_is_told_from_chance() -> None:
 
 def test_bins_hold_equal_numbers_and_enough() -> None:
     rng = np.random.default_rng(0)
-    sure = rng.beta(8, 1, 101) / 2 + 0.5
-    right = np.where(rng.random(101) < sure, 0, 1)
+    sure = rng.beta(8, 1, 151) / 2 + 0.5
+    right = np.where(rng.random(151) < sure, 0, 1)
     bins = confidence_figures(np.stack([sure, 1 - sure], 1), right)["reliability"]
-    assert [one["n"] for one in bins] == [21, 20, 20, 20, 20]
+    assert [one["n"] for one in bins] == [31, 30, 30, 30, 30]
     assert [one["confidence"] for one in bins] == sorted(one["confidence"] for one in bins)
     hits = sum(one["accuracy"] * one["n"] for one in bins)
     assert hits == pytest.approx((right == 0).sum())

@@ -12,7 +12,7 @@ from beltsight.metrics import CALIBRATION_BINS, wilson_interval
 from beltsight.reliability import check_calibration, reliability_bins
 from beltsight.selective import risk_coverage
 
-_PHOTOS_A_BIN = 20  # of fewer, a bin's share right is too uncertain to be looked at
+_PHOTOS_A_BIN = 30  # of fewer, a bin's share right is too uncertain to be looked at
 
 
 def confidence_figures(

@@ -8,7 +8,7 @@ of the chosen class and whether it was right, or, class by class, ``probabilitie
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from beltsight.errors import ConfigError, DatasetError, ModelError
 from beltsight.metrics import CALIBRATION_BINS, wilson_interval
 
 _MOST_CELLS = 4_000_000  # of one block of simulated outcomes: 32 MB
-Binning = Literal["mass", "width"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +24,8 @@ class ReliabilityBin:
     """One point of a reliability diagram.
 
     Args:
-        low: least confidence in the bin (``mass``), or where it begins (``width``).
-        high: largest confidence in the bin, or where it ends.
+        low: least confidence in the bin.
+        high: largest confidence in the bin.
         n: photos in it, at least 1.
         confidence: their mean confidence.
         accuracy: share of them that were right.
@@ -80,16 +79,14 @@ def reliability_bins(
     confidences: NDArray[np.floating],
     correct: NDArray[np.bool_],
     bins: int = CALIBRATION_BINS,
-    binning: Binning = "mass",
 ) -> tuple[ReliabilityBin, ...]:
     """What a reliability diagram draws.
 
     Args:
         confidences: (N,) probability of the chosen class, 0 to 1.
         correct: (N,) whether the chosen class was right.
-        bins: number of bins, at least 1; empty ones are left out.
-        binning: ``mass`` for bins of about N / ``bins`` photos, which suits confidences that crowd
-            near 1, or ``width`` for bins of equal width over (0, 1]. Equal confidences share a bin.
+        bins: number of bins, at least 1, of about N / ``bins`` photos each, since confidences
+            crowd near 1. Equal confidences share a bin.
 
     Raises:
         DatasetError: no photos.
@@ -103,16 +100,15 @@ def reliability_bins(
         2 0.95 1.0
     """
     confidences, correct = check_answers(confidences, correct)
-    index = _bin_index(confidences, bins, binning)
+    index = _bin_index(confidences, bins)
     found = []
     for number in np.unique(index):
         inside = index == number
         values, hits, n = confidences[inside], int(correct[inside].sum()), int(inside.sum())
-        is_width = binning == "width"
         found.append(
             ReliabilityBin(
-                low=float(number / bins if is_width else values.min()),
-                high=float((number + 1) / bins if is_width else values.max()),
+                low=float(values.min()),
+                high=float(values.max()),
                 n=n,
                 confidence=float(values.mean()),
                 accuracy=hits / n,
@@ -158,7 +154,7 @@ def check_calibration(
     confidences, correct = check_answers(confidences, correct, least=2)
     order = np.argsort(confidences, kind="stable")
     ranked, hits = confidences[order], correct[order]
-    starts = _starts(_bin_index(ranked, bins, "mass"))
+    starts = _starts(_bin_index(ranked, bins))
     generator = np.random.default_rng(seed)
     block = max(1, _MOST_CELLS // len(ranked))
     parts = []
@@ -213,11 +209,9 @@ def check_answers(
     return np.minimum(values, 1.0), outcomes
 
 
-def _bin_index(confidences: NDArray[np.float64], bins: int, binning: Binning) -> NDArray[np.int64]:
+def _bin_index(confidences: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
     if bins < 1:
         raise ConfigError(f"expected at least one bin, got {bins}")
-    if binning == "width":
-        return np.clip(np.ceil(confidences * bins).astype(np.int64) - 1, 0, bins - 1)
     # By the rank of the first equal value, so that the order of equal confidences is nothing.
     rank = np.searchsorted(np.sort(confidences), confidences)
     return np.asarray(rank * bins // len(confidences), np.int64)

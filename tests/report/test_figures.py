@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from beltsight.reliability import reliability_bins
 from beltsight.report.figures import Axes, curve_figure, purity_figure, reliability_figure, ticks
 
 
@@ -38,14 +37,21 @@ def test_a_reliability_figure_draws_each_bin() -> None:
         {"n": 2, "confidence": 0.45, "accuracy": 0.5, "interval": (0.1, 0.9)},
         {"n": 8, "confidence": 0.95, "accuracy": 0.75, "interval": (0.4, 0.93)},
     ]
-    confidences = np.array([0.41, 0.49, *np.linspace(0.91, 0.99, 8)])
-    histogram = reliability_bins(confidences, np.ones(10, bool), 10, "width")
-    figure = reliability_figure(bins, histogram)
+    figure = reliability_figure(bins, np.array([0.45, 0.45, *[0.95] * 8]))
     axes, (first, last) = figure["axes"], figure["dots"]
-    assert (first["x"], first["y"]) == axes.point(0.45, 0.5)
-    assert (last["low_y"], last["high_y"]) == (axes.point(0, 0.4)[1], axes.point(0, 0.93)[1])
-    assert [bar["n"] for bar in figure["bars"]] == [2, 8]
-    assert figure["bars"][1]["h"] == pytest.approx(4 * figure["bars"][0]["h"], abs=0.05)
+    for dot in (first, last):
+        assert dot["high_y"] < dot["y"] < dot["low_y"]  # pixels count downwards
+    place = np.log(1.01 / 0.06) / np.log(101)  # of 95 %
+    assert last["x"] == axes.point(place, 0)[0]
+    # What is as sure as it is right lies on the diagonal, however the axes are stretched.
+    even = reliability_figure([{**bins[0], "confidence": 0.5}], np.ones(1))["dots"][0]
+    across = (even["x"] - axes.left) / (axes.width - axes.left - axes.right)
+    up = (axes.height - axes.bottom - even["y"]) / (axes.height - axes.top - axes.bottom)
+    assert across == pytest.approx(up, abs=1e-4)
+    bars = [bar for bar in figure["bars"] if bar["n"]]
+    assert [bar["n"] for bar in bars] == [2, 8]
+    assert bars[1]["h"] == pytest.approx(4 * bars[0]["h"], abs=0.05)
+    assert bars[1]["x"] - 1 <= last["x"] <= bars[1]["x"] + bars[1]["w"] + 1  # one above the other
 
 
 def test_a_purity_figure_marks_what_the_model_accepts() -> None:
@@ -60,7 +66,7 @@ def test_a_purity_figure_marks_what_the_model_accepts() -> None:
 
 
 def test_a_reliability_figure_of_nothing_is_empty() -> None:
-    assert reliability_figure([], [])["dots"] == []
+    assert reliability_figure([], np.zeros(0))["dots"] == []
 
 
 def test_curves_leave_out_what_is_not_a_number() -> None:

@@ -15,7 +15,6 @@ from beltsight.evaluate import Evaluation, Mistake, TaskResult
 from beltsight.explain import explain, overlay, shrink
 from beltsight.image import decode
 from beltsight.model import Model
-from beltsight.reliability import reliability_bins
 from beltsight.report.about import SPLIT_WORDS, card_facts
 from beltsight.report.figures import (
     curve_figure,
@@ -159,9 +158,6 @@ def _task_view(
     result: TaskResult, model: Model, taxonomy: Taxonomy, mistakes: int
 ) -> dict[str, Any]:
     task, metrics, sure = result.task, result.metrics, result.confidence
-    table = result.probabilities
-    correct = table.argmax(axis=1) == result.labels
-    histogram = reliability_bins(table.max(axis=1), correct, binning="width")
     shown = {name: taxonomy.show(task.name, name) for name in task.classes}
     return {
         "name": task.name,
@@ -172,7 +168,7 @@ def _task_view(
         "absent": result.absent,
         "few": [n for n, f in metrics["per_class"].items() if 0 < f["support"] < _FEW_PHOTOS],
         "confused": _confused(metrics["confusion"], task.classes),
-        "reliability": reliability_figure(sure["reliability"], histogram),
+        "reliability": reliability_figure(sure["reliability"], result.probabilities.max(axis=1)),
         "calibration": sure["calibration"],
         "purity": purity_figure(sure["risk_coverage"], sure["accepted"]),
         "accepted": sure["accepted"],

@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from beltsight.reliability import ReliabilityBin
+import numpy as np
+from numpy.typing import NDArray
 
+_STRETCH = 0.01  # a share that is as far from 1 stands halfway between 1 and one ten times as far
+_SHARES = (0, 0.5, 0.8, 0.9, 0.95, 0.99, 1)
+_COLUMNS = 24
 _COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 _LEAST_COVERAGE = 0.1
 
@@ -69,34 +73,53 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def reliability_figure(
-    bins: Sequence[Mapping[str, Any]], histogram: Sequence[ReliabilityBin]
+    bins: Sequence[Mapping[str, Any]], confidences: NDArray[np.floating]
 ) -> dict[str, Any]:
     """Accuracy over confidence, and below it where the confidences lie.
 
+    Most confidences are near 1, so that part of the axes is stretched.
+
     Args:
         bins: of equal number, of :func:`beltsight.confidence.confidence_figures`.
-        histogram: bins of equal width.
+        confidences: (N,) all of them.
     """
-    axes = Axes(420, 300, (0, 1), (0, 1))
-    counts = Axes(420, 96, (0, 1), (0, max((b.n for b in histogram), default=1)), top=6, bottom=20)
-    bars, dots = [], []
-    for one in histogram:
-        x0, y0 = counts.point(one.low, one.n)
-        x1, base = counts.point(one.high, 0)
-        bars.append({"x": x0 + 1, "y": y0, "w": x1 - x0 - 2, "h": base - y0, "n": one.n})
+    axes = Axes(420, 330, (0, 1), (0, 1))
+    heights, edges = np.histogram(stretched(confidences), _COLUMNS, (0, 1))
+    most = int(heights.max(initial=1))
+    counts = Axes(420, 96, (0, 1), (0, most), top=6, bottom=20)
+    bars = []
+    for n, start, end in zip(heights.tolist(), edges[:-1], edges[1:], strict=True):
+        x0, y0 = counts.point(start, n)
+        x1, base = counts.point(end, 0)
+        bars.append({"x": x0 + 1, "y": y0, "w": x1 - x0 - 2, "h": base - y0, "n": n})
+    dots = []
     for part in bins:
-        x, y = axes.point(part["confidence"], part["accuracy"])
-        low, high = (axes.point(0, end)[1] for end in part["interval"])
-        dots.append({"x": x, "y": y, "low_y": low, "high_y": high, **part})
+        shares = [part["confidence"], part["accuracy"], *part["interval"]]
+        sure, right, low, high = stretched(np.array(shares)).tolist()
+        x, y = axes.point(sure, right)
+        ends = {"low_y": axes.point(0, low)[1], "high_y": axes.point(0, high)[1]}
+        dots.append({"x": x, "y": y, **ends, **part})
+    marks = [(share, place) for share in _SHARES for place in [float(stretched(share))]]
     return {
         "axes": axes,
         "counts": counts,
-        "ticks": ticks(0, 1),
+        "ticks": [(share, *axes.point(place, place)) for share, place in marks],
         "diagonal": axes.line((0, 1), (0, 1)),
         "dots": dots,
         "bars": bars,
-        "line": axes.line([b["confidence"] for b in bins], [b["accuracy"] for b in bins]),
+        "line": " ".join(f"{dot['x']},{dot['y']}" for dot in dots),
     }
+
+
+def stretched(shares: NDArray[np.floating] | float) -> NDArray[np.float64]:
+    """Shares 0 to 1 on an axis 0 to 1 that gives more room the nearer they are to 1.
+
+    Example:
+        >>> stretched(np.array([0.0, 0.5, 0.9, 0.99, 1.0])).round(2).tolist()
+        [0.0, 0.15, 0.48, 0.85, 1.0]
+    """
+    room = np.asarray(1.0 + _STRETCH - np.asarray(shares, np.float64))
+    return np.asarray(np.log((1.0 + _STRETCH) / room) / np.log((1.0 + _STRETCH) / _STRETCH))
 
 
 def purity_figure(curve: dict[str, Any], accepted: dict[str, Any] | None) -> dict[str, Any]:
