@@ -88,22 +88,33 @@ def test_items_of_all_classes_are_laid_over_others(photos: Path) -> None:
 
 def two_tasks(path: Path) -> Model:
     """The tiny model, which takes everything for clean besides."""
+    levels = ("clean", "partly", "heavily")
+    return also_answering(
+        path, TaskCard(name="contamination", classes=levels, ordered=True, map=False)
+    )
+
+
+def answers_dirt(path: Path) -> Model:
+    """The tiny model, which sees no dirt anywhere."""
+    return also_answering(
+        path, TaskCard(name="dirt", classes=("none", "dust", "organic"), map=False)
+    )
+
+
+def also_answering(path: Path, second: TaskCard) -> Model:
+    """The tiny model with another task, whose first class it always gives."""
     graph = tiny_graph(with_map=False)
     constants = {"zeros": np.zeros((3, 3)), "always": np.array([1.0, 0.0, 0.0])}
     graph.graph.initializer.extend(
         numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()
     )
     graph.graph.node.append(
-        helper.make_node("Gemm", ["embedding", "zeros", "always"], ["contamination"])
+        helper.make_node("Gemm", ["embedding", "zeros", "always"], [second.name])
     )
     graph.graph.output.append(
-        helper.make_tensor_value_info("contamination", TensorProto.FLOAT, ["batch", 3])
+        helper.make_tensor_value_info(second.name, TensorProto.FLOAT, ["batch", 3])
     )
-    levels = ("clean", "partly", "heavily")
-    tasks = (
-        TaskCard(name="material", classes=CLASSES, map=False),
-        TaskCard(name="contamination", classes=levels, ordered=True, map=False),
-    )
+    tasks = (TaskCard(name="material", classes=CLASSES, map=False), second)
     card = tiny_card(tasks=tasks, golden=GoldenCard())
     return Model.load(write_tiny(path, card, graph=graph), threads=1)
 
@@ -118,6 +129,23 @@ def test_dirt_changes_the_truth_of_contamination(photos: Path, tmp_path: Path) -
     assert [row["n"] for row in dirt["contamination"]["severities"]] == [9, 9, 9]
     assert dirt["material"]["severities"][0]["right"] == 9
     assert list(record["changes"]["blur"]["tasks"]) == ["material"]  # nobody said what is clean
+
+
+def test_wet_items_are_not_asked_for_the_dirt_that_they_had(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [str(file.relative_to(photos)) for file in sorted(photos.rglob("*.png"))]
+    rows = [f"{name},{name.split('/')[0]},clean,none\n" for name in files]
+    rows[0] = rows[0].replace("none", "dust")  # a task has two classes
+    (photos / "labels.csv").write_text("path,material,contamination,dirt\n" + "".join(rows))
+    monkeypatch.setattr("beltsight.scene.damage.KINDS", ("wet",))
+    model = answers_dirt(tmp_path / "m.onnx")
+    data = photos / "labels.csv"
+    record = measure_robustness(model, data, "all", changes={"dirt": [0.02, 0.2], "blur": [1.0]})
+    dirt = record["changes"]["dirt"]["tasks"]["dirt"]["severities"]
+    # Clean, clean with specks, and wet: a level, and no class of dirt to be right about.
+    assert [row["n"] for row in dirt] == [9, 9, 0]
+    assert record["changes"]["blur"]["tasks"]["dirt"]["severities"][1]["n"] == 9
 
 
 def test_an_interrupted_call_goes_on(photos: Path, model: Model, tmp_path: Path) -> None:

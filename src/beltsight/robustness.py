@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ _ITEM_SHARES = (0.03, 0.7)  # of the photo, that an item may take
 _OTHERS = 24
 _SOLID = 0.3  # least part of its box that an item takes which is laid over another
 _LEVEL, _CLEAN = "contamination", "clean"
+_DECIDED = MappingProxyType({"dirt": frozenset({_LEVEL, "dirt"})})
 _Ints = NDArray[np.int64]
 Progress = Callable[[str, int, int], None]
 
@@ -179,7 +181,7 @@ class _Asking:
             photos.clear()
 
         for step, place, changed in self._changed(change, amounts):
-            held.append((step, place, {**self.samples[place].labels, **changed.labels}))
+            held.append((step, place, _truth(self.samples[place], change, changed)))
             photos.append(self.model.prepare(changed.photo))
             if len(photos) >= self.batch_size:
                 ask()
@@ -231,6 +233,14 @@ class _Asking:
             return None
         choice = int(np.random.default_rng(seed).integers(max(1, len(strange))))
         return {"fill": fill, "item": item, "other": strange[choice] if strange else None}
+
+
+def _truth(sample: Sample, change: str, changed: Changed) -> dict[str, str]:
+    """Labels of a changed photo. What a change decides never stays as it was: wet dirt has a
+    level and no class of ``dirt``, so nobody is asked for one."""
+    decided = _DECIDED.get(change, frozenset())
+    kept = {task: label for task, label in sample.labels.items() if task not in decided}
+    return {**kept, **changed.labels}
 
 
 def _asked_of(change: str, amounts: Sequence[float]) -> tuple[float, ...]:

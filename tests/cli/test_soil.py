@@ -20,9 +20,17 @@ def test_a_soiled_data_set_is_written_and_summed_up(tmp_path: Path) -> None:
     out = tmp_path / "soiled"
     done = spawn("soil", str(tmp_path / "items"), "--out", str(out), "--kind", "mud", "--json")
     record = json.loads(done.stdout)
-    assert record["n_photos"] == 16 and record["simulated"] is True
+    assert record["n_photos"] == 12 and record["simulated"] is True
     assert record["items"]["glass"] == {"used": 2, "photos": 2}
     rows = (out / "labels.csv").read_text(encoding="utf-8")
     assert "mud:" in rows and "grease:" not in rows
+    flat = np.full((96, 128, 3), 200, np.uint8)
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / "items" / "metal" / f"{number}.png"), flat)
+    call = ("soil", str(tmp_path / "items"), "--out")
+    fewer = spawn(*call, str(tmp_path / "fewer"))
+    assert fewer.returncode == 0 and "metal: no item whose outline can be trusted" in fewer.stderr
+    more = spawn(*call, str(tmp_path / "more"), "--originals", "--json")
+    assert json.loads(more.stdout)["n_photos"] == 6 + 4 and "--originals keeps" not in more.stderr
     again = spawn("soil", str(tmp_path / "items"), "--out", str(out))
     assert again.returncode == 1 and "holds a data set already" in again.stderr

@@ -1,14 +1,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from tests.train.tiny_settings import tiny
 
-from beltsight.train.batches import AugmentedPhotos, EpochOrder, make_loader, view_batches
-from beltsight.train.photos import PreparedPhotos
+from beltsight.image import Preparation
+from beltsight.records import Sample, TaskSpec
+from beltsight.train.batches import (
+    AugmentedPhotos,
+    EpochOrder,
+    augmentation_identity,
+    make_loader,
+    may_lie_over,
+    view_batches,
+)
+from beltsight.train.photos import PreparedPhotos, prepare_photos
 
 
 def batches(photos: PreparedPhotos, epoch: int = 0, **values: object) -> list[torch.Tensor]:
@@ -82,6 +92,64 @@ def test_workers_start_though_opencv_has_threads(prepared: PreparedPhotos) -> No
         assert cv2.getNumThreads() == 2
     finally:
         cv2.setNumThreads(before)
+
+
+def two_colours(folder: Path, tasks: tuple[TaskSpec, ...]) -> PreparedPhotos:
+    """Clean items are green, dirty ones magenta; every third has no level."""
+    samples = []
+    for number in range(24):
+        level = ("clean", "heavily", "")[number % 3]
+        photo = np.full((96, 96, 3), 225, np.uint8)
+        colour = {"clean": (30, 160, 40), "heavily": (200, 20, 200), "": (200, 20, 200)}[level]
+        cv2.ellipse(photo, (48, 48), (26, 18), 15 * number, 0, 360, colour, -1)
+        cv2.imwrite(str(folder / f"{number}.png"), photo[:, :, ::-1])
+        labels = {"material": ("glass", "metal")[number % 2]}
+        labels |= {"contamination": level} if level else {}
+        samples.append(Sample(folder / f"{number}.png", labels))
+    return prepare_photos(samples, tasks, Preparation(96, 96), folder / "pixels")
+
+
+def magenta_in_clean_views(photos: PreparedPhotos) -> int:
+    """Views of green items that show a magenta one."""
+    views = AugmentedPhotos(photos, tiny(augment="strong"), frozenset({"glass", "metal"}))
+    shown = 0
+    for index in range(0, 24, 3):
+        for view in range(12):
+            pixels = views[(view, index)][0].numpy().astype(int)
+            excess = np.minimum(pixels[..., 0], pixels[..., 2]) - pixels[..., 1]
+            shown += bool((excess > 40).sum() > 20)
+    return shown
+
+
+def test_no_dirty_item_is_laid_over_a_clean_one(tmp_path: Path) -> None:
+    levels = TaskSpec("contamination", ("clean", "partly", "heavily"), True)
+    material = TaskSpec("material", ("glass", "metal"))
+    both = two_colours(tmp_path, (material, levels))
+    assert may_lie_over(both).tolist() == [number % 3 == 0 for number in range(24)]
+    assert magenta_in_clean_views(both) == 0
+    one = two_colours(tmp_path, (material,))  # nobody learns levels: all may
+    assert may_lie_over(one).all()
+    assert magenta_in_clean_views(one) > 5
+
+
+def test_synthesised_photos_give_no_item_where_levels_are_learned(tmp_path: Path) -> None:
+    levels = TaskSpec("contamination", ("low", "high"), True)
+    samples = [Sample(tmp_path / "x", {"contamination": each}) for each in ("low", "high")]
+    photos = PreparedPhotos(
+        tmp_path / "pixels", (3, 8, 8, 3), np.array([[0], [1], [-1]]), (levels.classes,),
+        tuple(samples), ("a", "b"), (),
+    )  # fmt: skip
+    assert may_lie_over(photos).tolist() == [True, False, False]
+
+
+def test_a_cache_knows_which_items_may_be_laid_over(tmp_path: Path) -> None:
+    specs = (
+        TaskSpec("material", ("glass", "metal")),
+        TaskSpec("contamination", ("clean", "heavily")),
+    )
+    both, one = two_colours(tmp_path, specs), two_colours(tmp_path, specs[:1])
+    identities = [augmentation_identity(each, tiny(), frozenset()) for each in (both, one)]
+    assert identities[0] != identities[1]
 
 
 def test_chosen_classes_are_augmented_more(prepared: PreparedPhotos) -> None:

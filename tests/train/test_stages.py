@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,10 @@ from tests.train.tiny_settings import tiny
 
 from beltsight.errors import ConfigError
 from beltsight.records import TaskSpec
+from beltsight.train import loop
+from beltsight.train.checkpoint import save_checkpoint
+from beltsight.train.feed import Feed
+from beltsight.train.loop import Fit
 from beltsight.train.network import Network, build_network
 from beltsight.train.optimize import make_optimizer
 from beltsight.train.run import run_training
@@ -124,11 +129,76 @@ def test_the_second_stage_leaves_the_answers_of_the_first(tmp_path: Path) -> Non
     second = {"learn": "heads", "epochs": 2, "learning_rate": 0.05, "tasks": ["contamination"]}
     run_training(data, tmp_path / "one", tiny(stages=(first,)))
     run_training(data, tmp_path / "two", tiny(stages=(first, second)))
-    before, after = (load_file(tmp_path / n / "checkpoint.safetensors") for n in ("one", "two"))
-    kept = {name for name in before if name.startswith("average/")}
-    changed = {name for name in kept if not torch.equal(before[name], after[name])}
+    before = load_file(tmp_path / "one" / "best.safetensors")
+    after = load_file(tmp_path / "two" / "checkpoint.safetensors")
+    changed = {name for name in before if not torch.equal(before[name], after[f"average/{name}"])}
     # P1: contamination is a layer on the features that the material was learned with.
-    assert changed == {"average/heads.1.weight", "average/heads.1.bias"}
+    assert changed == {"heads.1.weight", "heads.1.bias"}
+
+
+FIRST = {"learn": "all", "epochs": 3, "learning_rate": 0.01, "tasks": ["material"]}
+THEN = {"learn": "heads", "epochs": 3, "learning_rate": 0.05, "tasks": ["contamination"]}
+
+
+def test_epochs_are_scored_by_the_tasks_learned_so_far(tmp_path: Path) -> None:
+    data = write_photoset(tmp_path / "data", contamination=True)
+    run = run_training(data, tmp_path / "x", tiny(stages=(FIRST,)))
+    # The model is the best epoch's; its record counts each task by itself.
+    accuracy = run.metrics["tasks"]["material"]["accuracy"]
+    assert accuracy == pytest.approx(max(row.val_accuracy for row in run.history))
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, *accuracies: float) -> None:
+    """Let the epochs have these accuracies, whatever was learned."""
+    plain = Fit._validate
+
+    def validate(self: Fit, network: Network, feed: Feed) -> tuple[float, float]:
+        plain(self, network, feed)
+        return 1.0, accuracies[self._state.epoch]
+
+    monkeypatch.setattr(Fit, "_validate", validate)
+
+
+def test_new_tasks_build_on_the_best_epoch_of_those_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_photoset(tmp_path / "data", contamination=True)
+    scripted(monkeypatch, 0.6, 0.9, 0.8, 0.4, 0.5, 0.3)
+    run_training(data, tmp_path / "one", tiny(stages=(FIRST,)))
+    run_training(data, tmp_path / "two", tiny(stages=(FIRST, THEN)))
+    before, after = (load_file(tmp_path / n / "best.safetensors") for n in ("one", "two"))
+    last = load_file(tmp_path / "one" / "checkpoint.safetensors")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    # The best of the second stage, though the first had higher scores of fewer tasks.
+    assert changed == {"heads.1.weight", "heads.1.bias"}
+    assert not torch.equal(before["heads.0.weight"], last["average/heads.0.weight"])
+
+
+def test_a_kill_between_two_files_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_photoset(tmp_path / "data", contamination=True)
+    scripted(monkeypatch, 0.6, 0.9, 0.8, 0.4, 0.5, 0.3)
+    settings = tiny(stages=(FIRST, THEN), dropout=0.3)
+    run_training(data, tmp_path / "whole", settings)
+    saved: list[str] = []
+
+    def save(path: Path, *content: Any) -> None:
+        saved.append(path.name)
+        if saved.count("best.safetensors") == 3:  # the first epoch of the second stage
+            save_checkpoint(path, *content)
+            saved.clear()
+            raise KeyboardInterrupt
+        save_checkpoint(path, *content)
+
+    monkeypatch.setattr(loop, "save_checkpoint", save)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(data, tmp_path / "cut", settings)
+    monkeypatch.setattr(loop, "save_checkpoint", save_checkpoint)
+    run_training(data, tmp_path / "cut", settings, resume=True)
+    for file in ("best.safetensors", "checkpoint.safetensors"):
+        whole, cut = (load_file(tmp_path / name / file) for name in ("whole", "cut"))
+        assert all(torch.equal(whole[key], cut[key]) for key in whole)
 
 
 def test_a_stage_for_a_task_that_nobody_labels_is_said(photoset: Path, tmp_path: Path) -> None:

@@ -29,8 +29,12 @@ def command(
     masks: Annotated[
         bool, typer.Option("--masks", help="Write where the dirt lies, as grey PNG.")
     ] = False,
-    no_originals: Annotated[
-        bool, typer.Option("--no-originals", help="Leave the photos themselves out.")
+    originals: Annotated[
+        bool,
+        typer.Option(
+            "--originals/--no-originals",
+            help="Put the photos themselves beside them, with no label of dirt but their own.",
+        ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Same seed, same photos.")] = 0,
     task: TaskOption = None,
@@ -49,7 +53,7 @@ def command(
     from beltsight.taxonomy import load_taxonomy
 
     dataset = load_dataset(data, tasks=task or (), taxonomy=load_taxonomy(taxonomy)).select(split)
-    options = SoilOptions(copies, not no_originals, masks, tuple(kind or ()), seed)
+    options = SoilOptions(copies, originals, masks, tuple(kind or ()), seed)
     with stage_progress() as progress:
         done = soil_dataset(
             dataset, out, options, settings=load_dirt_settings(settings), progress=progress
@@ -63,7 +67,16 @@ def command(
             f"beltsight: {len(done.unreadable)} photos do not decode and were left out; see "
             f"'beltsight check {data}'"
         )
+    for name in _left_out(done) if not originals else ():
+        note(
+            f"beltsight: {name}: no item whose outline can be trusted, so none of its photos is "
+            "in the result; --originals keeps them"
+        )
     note(f"beltsight: wrote {out}: simulated dirt, to be looked at before it is learned from")
+
+
+def _left_out(done: SoiledDataset) -> list[str]:
+    return [name for name, (used, _) in sorted(done.usable.items()) if not used]
 
 
 def _print_summary(done: SoiledDataset) -> None:

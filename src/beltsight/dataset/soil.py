@@ -30,7 +30,7 @@ from beltsight.scene import DirtSettings, Varied, find_foreground, load_dirt_set
 
 LABELS_FILE = "labels.csv"
 _PLAN_FILE, _ROWS_FILE = "soil.json", "rows.part.jsonl"
-_LEVEL, _DIRT, _CLEAN, _NONE = "contamination", "dirt", "clean", "none"
+_LEVEL, _DIRT, _CLEAN = "contamination", "dirt", "clean"
 _OWN_COLUMNS = ("group", "split", "source", "share", "kinds", "harmless")
 _SMALLEST_ITEM = 0.03
 # Larger photos are shrunk: a network sees 256 pixels, and time goes with their area.
@@ -46,14 +46,16 @@ class SoilOptions:
     Args:
         copies: photos made per photo of the source, counted by class and split: an item whose
             outline cannot be trusted is not used, and others of its class are used more often.
-        originals: put the source's own photos beside them, byte for byte, as clean ones.
+        originals: put the source's own photos beside them, byte for byte, with the labels that
+            they have and no others. They miss what every made photo goes through (light, blur,
+            noise, JPEG): called clean, they would teach a camera's traces as cleanness.
         masks: write each made photo's dirt as a grey PNG in ``masks/``.
         kinds: kinds of dirt to draw from; those of the settings where empty.
         seed: same seed, same photos.
     """
 
     copies: int = 3
-    originals: bool = True
+    originals: bool = False
     masks: bool = False
     kinds: tuple[str, ...] = ()
     seed: int = 0
@@ -117,8 +119,8 @@ def soil_dataset(
     """Make a data set with simulated dirt.
 
     Args:
-        dataset: photos of clean items. Those that it labels as not clean are kept as they are:
-            real labels go before simulated ones.
+        dataset: photos of clean items. Those that it labels as not clean are kept as they are,
+            whatever the options: real labels go before simulated ones.
         out: a new folder, or one where the same work was interrupted: it goes on.
         options: how many, of what kinds.
         settings: of dirt; the packaged ones by default.
@@ -149,7 +151,8 @@ def soil_dataset(
                 file.write(json.dumps(row) + "\n")
                 rows[row["path"]] = row
                 progress("soiling", done, len(jobs))
-    originals = [_keep_original(s, out) for s in sources if options.originals and not s.error]
+    kept = [s for s in sources if not s.error and (options.originals or not _is_clean(s.sample))]
+    originals = [_keep_original(source, out) for source in kept]
     _write_labels(out, dataset, [*originals, *rows.values()])
     (out / _ROWS_FILE).unlink()
     return _summary(out, sources, rows, len(originals))
@@ -158,11 +161,14 @@ def soil_dataset(
 def _look_for_item(source: _Source) -> None:
     try:
         photo = _open_photo(source.sample.path)
-        source.has_item = source.sample.labels.get(_LEVEL, _CLEAN) == _CLEAN and (
-            _item_mask(photo) is not None
-        )
+        source.has_item = _is_clean(source.sample) and _item_mask(photo) is not None
     except ImageError as error:
         source.error = str(error)
+
+
+def _is_clean(sample: Sample) -> bool:
+    """Nobody said otherwise."""
+    return sample.labels.get(_LEVEL, _CLEAN) == _CLEAN
 
 
 def _open_photo(path: Path) -> Photo:
@@ -246,12 +252,9 @@ def _made_name(source: _Source, variant: int) -> str:
 def _keep_original(source: _Source, out: Path) -> dict[str, Any]:
     name = f"images/{source.name}"
     _write(out / name, read_photo_bytes(source.sample.path))
-    labels = dict(source.sample.labels)
-    if labels.setdefault(_LEVEL, _CLEAN) == _CLEAN:
-        labels.setdefault(_DIRT, _NONE)
     return {
         "path": name,
-        **labels,
+        **source.sample.labels,
         "group": source.sample.group or source.name,
         "split": source.sample.split or "",
         "source": source.name,

@@ -2,7 +2,8 @@
 
 Clean and dirty photos go the same way: the item is taken out in linear light, gets harmless things,
 dirt or none, folds and light, is mixed back by its mask, and the whole passes camera and JPEG. So
-no trace of the making tells clean from dirty.
+among made photos no trace of the making tells clean from dirty. Photos that did not go this way
+lack those traces: beside made ones they must not be what clean looks like.
 """
 
 from __future__ import annotations

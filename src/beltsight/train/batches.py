@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import beltsight
-from beltsight.scene import CutOut
+from beltsight.scene import LEVELS, CutOut
 from beltsight.train.augment import STRENGTHS, Augmentation, make_augmentation, more
 from beltsight.train.balance import draw_weights
 from beltsight.train.changes import item_of
@@ -27,6 +27,7 @@ Key = tuple[int, int]
 _PREFETCHED = 4
 _ITEMS = 128
 _LOWEST_PRIORITY = 19
+_LEVEL = "contamination"
 
 
 class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
@@ -49,6 +50,7 @@ class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
         self._seed = settings.seed
         self._fill = settings.fill
         self._items: dict[int, CutOut | None] = {}
+        self._others = np.flatnonzero(may_lie_over(photos))
         self._labels = torch.from_numpy(photos.labels)
         self._more = photos.of_classes(augmented_more)
         self._augment: Augmentation | None = None
@@ -78,10 +80,12 @@ class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
 
     def _other(self) -> CutOut | None:
         """The item of one of a few photos of the data set, so that most are cut out already."""
-        count = min(len(self), _ITEMS)
+        count = min(len(self._others), _ITEMS)
+        if not count:
+            return None
         number = int(torch.randint(count, ()))
         if number not in self._items:
-            photo = self._photo(number * len(self) // count)
+            photo = self._photo(int(self._others[number * len(self._others) // count]))
             self._items[number] = item_of(photo.permute(1, 2, 0).numpy(), self._fill)
         return self._items[number]
 
@@ -184,10 +188,33 @@ def view_batches(
         yield views
 
 
-def augmentation_identity(settings: TrainSettings, augmented_more: frozenset[str]) -> list[Any]:
-    """All that a view depends on beside the photos."""
+def may_lie_over(photos: PreparedPhotos) -> NDArray[np.bool_]:
+    """(N,) whether a photo's item may be laid over others.
+
+    Where levels of contamination are learned, only clean items: a dirty one would show dirt in a
+    photo that is labelled clean. Of a synthesised photo nobody says how dirty it is.
+    """
+    levels = [sample.labels.get(_LEVEL) for sample in photos.samples]
+    known = set(levels) - {None}
+    classes = next((each for each in photos.classes if known and known <= set(each)), None)
+    if classes is None:
+        return np.ones(len(photos), np.bool_)
+    lowest = LEVELS[0] if LEVELS[0] in classes else classes[0]
+    clean = np.zeros(len(photos), np.bool_)
+    clean[: len(levels)] = [level == lowest for level in levels]
+    return clean
+
+
+def augmentation_identity(
+    photos: PreparedPhotos, settings: TrainSettings, augmented_more: frozenset[str]
+) -> list[Any]:
+    """All that a view depends on beside the pixels."""
     versions = (beltsight.__version__, torch.__version__, torchvision.__version__, cv2.__version__)
-    return [settings.augment, settings.fill, settings.seed, sorted(augmented_more), versions]
+    parts = [settings.augment, settings.fill, settings.seed, sorted(augmented_more), versions]
+    by_label = np.stack([photos.of_classes(augmented_more), may_lie_over(photos)])
+    if augmented_more or not by_label[1].all():
+        parts.append(hashlib.sha256(by_label.tobytes()).hexdigest())
+    return parts
 
 
 def _give_way(worker: int) -> None:

@@ -190,7 +190,7 @@ class Feeds:
         """Activations at the last of the cuts, each computed from the one before."""
         if not self._pixels:
             self._pixels = pixels_digest([self._train, self._val])
-        identity = augmentation_identity(self._settings, more)
+        identity = augmentation_identity(self._train, self._settings, more)
         key = cache_key([self._pixels, identity, views])
         photos = functools.partial(self._photos, views, more)
         rows = views * len(self._train) + len(self._val)

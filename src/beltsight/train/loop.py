@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from beltsight.errors import DivergedError, ResumeError
+from beltsight.errors import DatasetError, DivergedError, ResumeError
 from beltsight.train.activations import CachePlanned, CacheProgress
 from beltsight.train.balance import class_weights, confused_classes
 from beltsight.train.checkpoint import (
@@ -48,7 +48,11 @@ class BatchDone:
 
 @dataclass(frozen=True, slots=True)
 class EpochDone:
-    """One row of ``metrics.csv``; losses in nats, accuracy 0 to 1 as the mean over tasks."""
+    """One row of ``metrics.csv``; losses in nats, accuracy 0 to 1.
+
+    ``val_loss`` and ``val_accuracy`` are means over the tasks learned so far: those of this stage
+    and of the stages before it.
+    """
 
     epoch: int
     stage: int
@@ -162,6 +166,8 @@ class Fit:
             if index >= self._state.stage:
                 self._run_stage(index, stage)
                 self._state.stage, self._state.stage_epoch = index + 1, 0
+                if self._learned(index + 1) != self._learned(index):
+                    self._return_to_best()
         self._feeds.close()
         best, _ = load_checkpoint(self._folder / "best.safetensors")
         self._network.load_state_dict(best)
@@ -178,6 +184,8 @@ class Fit:
             return
         feed = self._feeds.open(self._network, index, frozenset(state.augmented_more))
         self._choose_learning(stage)
+        # What is frozen from here on would else be clipped by, with its last gradient.
+        self._network.zero_grad(set_to_none=True)
         optimizer = make_optimizer(self._network, stage, self._settings)
         if state.stage_epoch:
             unpack_optimizer(optimizer, self._saved_optimizer)
@@ -186,6 +194,21 @@ class Fit:
             feed.order.epoch = state.epoch
             self._choose_learning(stage, state.stage_epoch)
             self._run_epoch(feed, optimizer, stage)
+
+    def _return_to_best(self) -> None:
+        """Where new tasks join, they build on the best epoch of the tasks before: what follows
+        competes in another score, so that epoch could not be chosen any more."""
+        best, _ = load_checkpoint(self._folder / "best.safetensors")
+        self._network.load_state_dict(best)
+        if self._average:
+            self._average.state = {k: v.clone() for k, v in self._network.state_dict().items()}
+        self._save()  # the file of the best epoch changes before the next checkpoint
+
+    def _learned(self, index: int) -> frozenset[str]:
+        """Tasks that were learned by the end of a stage: heads of others still say nothing."""
+        every = frozenset(task.name for task in self._network.tasks)
+        stages = self._settings.stages[: index + 1]
+        return frozenset(name for stage in stages for name in stage.tasks or every)
 
     def _choose_learning(self, stage: Stage, epoch: int | None = None) -> None:
         learns = self._settings.batchnorm == "learn"
@@ -292,28 +315,36 @@ class Fit:
 
     @torch.no_grad()
     def _validate(self, network: Network, feed: Feed) -> tuple[float, float]:
-        """Loss without smoothing or class weights, and accuracy, each the mean over tasks."""
+        """Loss without smoothing or class weights, and accuracy, each the mean over the tasks
+        learned so far."""
         network.eval()
         parts = []
         for inputs in feed.validation():
             with self._precision.autocast():
                 parts.append(feed.logits(network, inputs.to(self._device)))
         labels = torch.from_numpy(self._val.labels).to(self._device)
+        learned = self._learned(self._state.stage)
         accuracies, losses = [], []
         for column, task in enumerate(network.tasks):
             known = labels[:, column] != UNLABELLED
-            if known.any():
+            if task.name in learned and known.any():
                 scores = torch.cat([part[task.name].float() for part in parts])[known]
                 target = labels[known, column]
                 accuracies.append(float((scores.argmax(1) == target).double().mean()))
                 losses.append(float(torch.nn.functional.cross_entropy(scores, target)))
         self._note_confused(parts)
+        if not losses:
+            names = ", ".join(sorted(learned))
+            raise DatasetError(f"no validation photo that could be read has a label of {names}")
         return sum(losses) / len(losses), sum(accuracies) / len(accuracies)
 
     def _note_confused(self, parts: Sequence[dict[str, Tensor]]) -> None:
-        tasks = self._network.tasks
+        learned = self._learned(self._state.stage)
+        columns = [i for i, task in enumerate(self._network.tasks) if task.name in learned]
+        tasks = [self._network.tasks[i] for i in columns]
         answers = [torch.cat([part[t.name] for part in parts]).argmax(1).cpu() for t in tasks]
-        confused = confused_classes(list(self._val.labels.T), [each.numpy() for each in answers])
+        labels = [self._val.labels[:, i] for i in columns]
+        confused = confused_classes(labels, [each.numpy() for each in answers])
         self._state.confused = [
             task.classes[index]
             for task, each in zip(tasks, confused, strict=True)
@@ -321,7 +352,9 @@ class Fit:
         ]
 
     def _is_best(self, row: EpochDone) -> bool:
-        before = self._state.history[:-1]
+        learned = self._learned(row.stage)
+        alike = {i for i in range(row.stage + 1) if self._learned(i) == learned}
+        before = [old for old in self._state.history[:-1] if old["stage"] in alike]
         if not before:
             return True
         best = max((old["val_accuracy"], -old["val_loss"]) for old in before)
@@ -340,7 +373,7 @@ class Fit:
             for i, task in enumerate(self._network.tasks)
         ]
 
-    def _save(self, optimizer: torch.optim.Optimizer) -> None:
+    def _save(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         if self._best:
             save_checkpoint(self._folder / "best.safetensors", self._best, {})
             self._best = {}
@@ -349,7 +382,8 @@ class Fit:
         tensors = {f"network/{k}": v for k, v in self._network.state_dict().items()}
         if self._average:
             tensors |= {f"average/{k}": v for k, v in self._average.state.items()}
-        tensors |= pack_optimizer(optimizer)
+        if optimizer:
+            tensors |= pack_optimizer(optimizer)
         save_checkpoint(self._folder / "checkpoint.safetensors", tensors, asdict(self._state))
         self._saved_at = time.monotonic()
 
