@@ -210,7 +210,13 @@ def augmentation_identity(
 ) -> list[Any]:
     """All that a view depends on beside the pixels."""
     versions = (beltsight.__version__, torch.__version__, torchvision.__version__, cv2.__version__)
-    parts = [settings.augment, settings.fill, settings.seed, sorted(augmented_more), versions]
+    parts: list[Any] = [
+        settings.augment,
+        settings.fill,
+        settings.seed,
+        sorted(augmented_more),
+        versions,
+    ]
     by_label = np.stack([photos.of_classes(augmented_more), may_lie_over(photos)])
     if augmented_more or not by_label[1].all():
         parts.append(hashlib.sha256(by_label.tobytes()).hexdigest())
