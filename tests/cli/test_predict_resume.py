@@ -223,6 +223,26 @@ def test_maps_are_numbered_through(model: Path, photos: list[str], tmp_path: Pat
     assert sorted(path.name[:6] for path in maps.iterdir()) == [f"{n:06}" for n in range(1, 6)]
 
 
+def test_an_interrupt_while_parquet_is_made_loses_nothing(
+    model: Path, photos: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow.parquet")
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "a.parquet"
+    command = ["predict", model, *photos[:5], "--out", out]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("beltsight.answers.forms._write_parquet", interrupt)
+        result = beltsight(*command)
+    assert result.status == 130
+    assert "5 answers are kept" in result.err
+    assert not out.exists()
+    assert beltsight(*command, "--resume").status == 0
+    assert [row["path"] for row in rows(out)] == photos[:5]
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

@@ -11,7 +11,8 @@ import pytest
 
 from beltsight import image
 from beltsight.errors import ImageError
-from beltsight.sources import StoredPhoto, is_shard, read_shard
+from beltsight.sources import StoredPhoto, find_sources, is_shard
+from beltsight.sources.shard import read_shard
 
 PHOTOS = [
     ("000.jpg", b"zero"),
@@ -59,13 +60,16 @@ def test_photos_are_read_in_order_and_the_rest_is_passed_over(
     assert [photo.held_bytes for photo in found] == [len(content) for _, content in photos]
 
 
-def test_fsspec_finds_a_photo_by_its_name(tmp_path: Path) -> None:
+def test_fsspec_and_predict_find_a_photo_by_its_name(tmp_path: Path) -> None:
     fsspec = pytest.importorskip("fsspec")
     path = tmp_path / "s.tar"
     path.write_bytes(tar_bytes([("a/1.jpg", b"one"), ("./2.jpg", b"two")]))
     for photo in read_shard(str(path)):
         with fsspec.open(photo.name) as file:
             assert file.read() == photo.read()
+        (again,) = find_sources([photo.name])
+        assert isinstance(again, StoredPhoto)
+        assert (again.read(), again.name) == (photo.read(), photo.name)
 
 
 def test_links_and_devices_are_passed_over(tmp_path: Path) -> None:

@@ -164,6 +164,8 @@ class AnswerFile:
         Raises:
             BeltsightError: it cannot be written.
         """
+        if self._rows.closed:  # by finish, which has saved
+            return
         with _translated(self.out):
             self._rows.flush()
             os.fsync(self._rows.fileno())

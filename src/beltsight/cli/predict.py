@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import typer
 
 from beltsight.cli.dataset_options import TaxonomyOption
 from beltsight.cli.model_argument import EngineOption, ModelArgument, ThreadsOption, open_model
+from beltsight.cli.predict_options import (
+    BATCH_SIZE,
+    BatchOption,
+    ExplainOption,
+    JsonOption,
+    NullOption,
+    OutOption,
+    PathsArgument,
+    PolicyOption,
+    ResumeOption,
+)
 
 if TYPE_CHECKING:
     from io import BufferedIOBase
@@ -23,64 +34,19 @@ if TYPE_CHECKING:
     from beltsight.taxonomy import Taxonomy
 
 T = TypeVar("T")
-_BATCH_SIZE = 16
 
 
 def command(
     model: ModelArgument,
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PATH...",
-            help="Photos, folders (with all that lies below), quoted patterns ('in/*.jpg'), tar "
-            "archives (.tar, .tar.gz), addresses (s3://bucket/in), or '-' for a list on standard "
-            "input.",
-            show_default=False,
-        ),
-    ],
-    json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line; see 'beltsight schema predict'.")
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            dir_okay=False,
-            help="Write to FILE instead: .jsonl, .csv or .parquet by its name.",
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with --out where an earlier run was ended.")
-    ] = False,
-    explain: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            file_okay=False,
-            help="Write each photo with its heat map to DIR, named by the number of its line.",
-        ),
-    ] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Add each item's route and the reason, by a policy in TOML or 'default'.",
-        ),
-    ] = None,
+    paths: PathsArgument,
+    json: JsonOption = False,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    explain: ExplainOption = None,
+    policy: PolicyOption = None,
     taxonomy: TaxonomyOption = None,
-    null: Annotated[
-        bool, typer.Option("--null", help="The list ends each path with NUL, as 'find -print0'.")
-    ] = False,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=4096,
-            help=f"Photos per call of the engine (default: what 'beltsight tune' found, else "
-            f"{_BATCH_SIZE}).",
-            show_default=False,
-        ),
-    ] = None,
+    null: NullOption = False,
+    batch_size: BatchOption = None,
     threads: ThreadsOption = 0,
     engine: EngineOption = None,
 ) -> None:
@@ -102,7 +68,7 @@ def command(
     sources, is_many = _found(paths, null)
     loaded = _open(model, threads, engine, is_many)
     decider = _bound(policy, loaded, known) if policy is not None else None
-    size = batch_size or loaded.batch_size or _BATCH_SIZE
+    size = batch_size or loaded.batch_size or BATCH_SIZE
     overlays = Overlays(loaded, explain) if explain is not None else None
     with open_sink(loaded, known, decider, json=json, out=out, resume=resume) as sink:
         try:

@@ -2,8 +2,7 @@
 
 from beltsight.sources.find import count_files, find_sources
 from beltsight.sources.listed import read_list
-from beltsight.sources.shard import is_shard, read_shard
-from beltsight.sources.stored import FoundPhoto, StoredPhoto, name_of
+from beltsight.sources.stored import FoundPhoto, StoredPhoto, is_shard, name_of
 
 __all__ = [
     "FoundPhoto",
@@ -13,5 +12,4 @@ __all__ = [
     "is_shard",
     "name_of",
     "read_list",
-    "read_shard",
 ]

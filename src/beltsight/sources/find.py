@@ -12,8 +12,7 @@ from beltsight.errors import ConfigError
 from beltsight.image import is_photo_path
 from beltsight.photos import files_of, find_photos
 from beltsight.sources.listed import read_list
-from beltsight.sources.shard import is_shard, read_shard
-from beltsight.sources.stored import FoundPhoto
+from beltsight.sources.stored import FoundPhoto, is_shard
 
 LIST = "-"
 # Two letters at least: C:\ is a drive.
@@ -96,6 +95,8 @@ def _sources_of(path: str, patterns: bool) -> Iterator[FoundPhoto]:
     wanted = is_shard if is_shard(path) else is_photo_path
     for file in files_of(path, wanted, patterns):
         if is_shard(file):
+            from beltsight.sources.shard import read_shard
+
             yield from read_shard(file)
         else:
             yield file

@@ -20,8 +20,8 @@ from urllib.parse import parse_qsl, urlsplit
 from beltsight.errors import DatasetError, DecodeError, MissingExtraError, TooLargeError
 from beltsight.image import MAX_BYTES, is_photo_path
 from beltsight.photos import Entry, descend, walk
-from beltsight.sources.shard import is_shard, read_shard
-from beltsight.sources.stored import FoundPhoto, StoredPhoto
+from beltsight.sources.shard import read_shard
+from beltsight.sources.stored import FoundPhoto, StoredPhoto, is_shard
 
 _CHUNK_BYTES = 1_000_000
 _MAX_REASON = 200
@@ -39,6 +39,7 @@ class _Store:
     """One file system of fsspec, and how to read it without telling its secrets."""
 
     files: Any
+    around: str  # links of a chained address (tar://a.jpg::s3://bucket/s.tar) behind the first
     secrets: tuple[str, ...]
     lock: Any
 
@@ -47,7 +48,8 @@ class _Store:
         return "http" in str(self.files.protocol)
 
     def name(self, path: str) -> str:
-        return _without_secrets(str(self.files.unstrip_protocol(path)), self.secrets)
+        name = f"{self.files.unstrip_protocol(path)}{self.around}"
+        return _without_secrets(name, self.secrets)
 
     def bare(self, path: str) -> str:
         """The path without the query of a web address."""
@@ -120,7 +122,10 @@ def _open_store(address: str) -> tuple[_Store, str]:
     # A listing is used once; kept, those of a large archive would fill the memory.
     files.dircache.use_listings_cache = False
     lock = nullcontext() if files.async_impl else threading.Lock()
-    return _Store(files, secrets, lock), path
+    first, link, rest = address.partition("::")
+    # 'simplecache::s3://...' has the path of its inner link.
+    around = link + rest if "://" in first else ""
+    return _Store(files, around, secrets, lock), path
 
 
 def _options(scheme: str) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from beltsight.errors import DecodeError
 from beltsight.image import MAX_BYTES, is_photo_path
 from beltsight.sources.stored import StoredPhoto, failed_photo, held_photo
 
-SUFFIXES = (".tar", ".tar.gz", ".tgz")
 # Long names and the like; a real one has some hundred bytes.
 _MAX_HEADER_BYTES = 1_000_000
 _HEADER_TYPES = (
@@ -28,16 +27,6 @@ _HEADER_TYPES = (
     tarfile.XGLTYPE,
     tarfile.SOLARIS_XHDTYPE,
 )
-
-
-def is_shard(path: str | os.PathLike[str]) -> bool:
-    """Whether a file's name ends like a tar archive's that can be read.
-
-    Example:
-        >>> is_shard("train-000.tar"), is_shard("A.TGZ"), is_shard("tar.jpg")
-        (True, True, False)
-    """
-    return os.fspath(path).lower().endswith(SUFFIXES)
 
 
 def read_shard(

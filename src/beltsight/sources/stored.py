@@ -9,6 +9,7 @@ from typing import TypeAlias, Union
 
 from beltsight.errors import DecodeError, ImageError
 
+SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 # How image.py calls bytes, which have no name.
 _NAMELESS = "image bytes: "
 
@@ -37,6 +38,16 @@ class StoredPhoto:
 
 # A path of this machine, or a stored photo.
 FoundPhoto: TypeAlias = Union[str, StoredPhoto]
+
+
+def is_shard(path: str | os.PathLike[str]) -> bool:
+    """Whether a file's name ends like a tar archive's that can be read.
+
+    Example:
+        >>> is_shard("train-000.tar"), is_shard("A.TGZ"), is_shard("tar.jpg")
+        (True, True, False)
+    """
+    return os.fspath(path).lower().endswith(SHARD_SUFFIXES)
 
 
 def name_of(source: object) -> str | None:
