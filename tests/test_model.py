@@ -350,6 +350,8 @@ def test_an_answer_that_is_not_a_number_is_an_error(tmp_path: Path) -> None:
     path = write_tiny(tmp_path / "nan.onnx", tiny_card(golden=GoldenCard()), graph=graph)
     with pytest.raises(ModelError, match="material is not a number"):
         Model.load(path).predict(paint((1, 2, 3)))
+    with pytest.raises(ModelError, match="material is not a number"):
+        Model.load(path).outputs(paint((1, 2, 3), SIZE)[None], ["material"])
 
 
 def test_weights_outside_the_file_are_refused(tmp_path: Path) -> None:

@@ -244,11 +244,16 @@ class Model:
 
         Returns:
             float32 arrays whose first axis is N.
+
+        Raises:
+            ModelError: the engine fails, or its answer is not a number.
         """
         if not len(photos):  # an engine need not take an empty batch
             blank = np.zeros((1, self._preparation.height, self._preparation.width, 3), np.uint8)
             return {name: rows[:0] for name, rows in self.engine.run(blank, names).items()}
-        return run_in_batches(self.engine, photos, names, batch_size)
+        raw = run_in_batches(self.engine, photos, names, batch_size)
+        self._check_finite(raw)
+        return raw
 
     def probabilities(self, task: str, logits: Floats) -> NDArray[np.float64]:
         """Calibrated probabilities (N, C) of one task's logits."""
