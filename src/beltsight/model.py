@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from beltsight.machine import usable_cores
 from beltsight.novelty import Novelty
 from beltsight.records import Answer, Floats, Photo, Prediction, TaskSpec
 from beltsight.sources import StoredPhoto, name_of
-from beltsight.stream import OnError, stream_outputs
+from beltsight.stream import stream_outputs
 from beltsight.tuned import stored_choice
 
 DEFAULT_MODEL = ASSETS / "trashnet-mobilenetv2.onnx"
@@ -166,7 +166,7 @@ class Model:
         *,
         explain: bool = False,
         batch_size: int = 16,
-        on_error: OnError = "raise",
+        on_error: Literal["raise", "record"] = "raise",
     ) -> Generator[Prediction]:
         """Answer for photos in batches, in constant memory and in order.
 
@@ -197,7 +197,7 @@ class Model:
         names: Sequence[str],
         *,
         batch_size: int = 16,
-        on_error: OnError = "raise",
+        on_error: Literal["raise", "record"] = "raise",
     ) -> Generator[tuple[S, dict[str, Floats] | ImageError]]:
         """Raw outputs of photos in batches, in constant memory and in order.
 
