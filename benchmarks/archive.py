@@ -35,6 +35,7 @@ from benchmarks.outcome import (
     conditions,
     finish,
     keep_to_cores,
+    network_options,
     options,
 )
 
@@ -186,7 +187,7 @@ def measure(backbone: str, models: Path, folder: Path, given: Any) -> dict[str, 
     from benchmarks.networks import float_model, int8_model
     from benchmarks.pipeline import fastest_engine
 
-    file = int8_model(float_model(backbone, models, given.size))
+    file = int8_model(float_model(backbone, models, given.size), given.float_layers)
     if given.engine is None:
         given.engine = fastest_engine(file, given.threads, 1.0)
     before = [bare_rate(file, given) for _ in range(3)]
@@ -230,8 +231,8 @@ def checks_of(results: dict[str, dict[str, Any]], photos: int) -> Iterator[Check
 
 def main() -> None:
     parser = options(__doc__)
+    network_options(parser)
     parser.add_argument("--backbones", nargs="+", default=list(SHARES))
-    parser.add_argument("--size", type=int, default=224, help="side of a photo in pixels")
     parser.add_argument("--photos", type=int, default=100_000)
     parser.add_argument("--kill-photos", type=int, default=5_000, help="of the run that is killed")
     parser.add_argument(
@@ -239,8 +240,6 @@ def main() -> None:
     )
     parser.add_argument("--batch", type=int, default=4, help="photos per call")
     parser.add_argument("--engine", help="default: the faster one")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--models", type=Path, help="keep made models here, or use those there")
     given = parser.parse_args()
     keep_to_cores(given.threads)
     machine, engine = conditions(), given.engine
@@ -257,7 +256,8 @@ def main() -> None:
         "machine": machine,
         "threads": given.threads,
         "batch": given.batch,
-        "weights": "random",
+        "weights": "those in --models" if given.models else "random",
+        "float_layers": given.float_layers,
         "networks": results,
     }
     finish(record, list(checks_of(results, given.photos)), given)

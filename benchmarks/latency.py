@@ -30,6 +30,7 @@ from benchmarks.outcome import (
     conditions,
     finish,
     keep_to_cores,
+    network_options,
     options,
     print_rows,
 )
@@ -60,13 +61,11 @@ class Entry:
         return f"{self.side}: {self.engine}, {self.precision}"
 
 
-def entries_of(backbone: str, folder: Path, size: int, turn_s: float, threads: int) -> list[Entry]:
-    from benchmarks.networks import float_model, int8_model
+def entries_of(plain: Path, int8: Path, turn_s: float, threads: int) -> list[Entry]:
 
     import beltsight
     from beltsight.train.eager import eager_networks
 
-    plain = float_model(backbone, folder, size)
     model = beltsight.load(plain)
     photos = [model.prepare(path)[None] for path in sorted(DEMO.glob("*/*.jpg"))[:4]]
     found = [
@@ -74,7 +73,7 @@ def entries_of(backbone: str, folder: Path, size: int, turn_s: float, threads: i
         for peer in eager_networks([model.card], threads)
         for inputs in [[peer.prepare(photo) for photo in photos]]
     ]
-    for file, is_int8 in ((plain, False), (int8_model(plain), True)):
+    for file, is_int8 in ((plain, False), (int8, True)):
         found += _ours(file, is_int8, photos, turn_s, threads)
         found += _alone(file, is_int8, photos, turn_s, threads)
     return found
@@ -133,9 +132,13 @@ def _timed(run: Callable[[Any], Any], inputs: Sequence[Any], turn_s: float) -> C
 
 def measure(backbone: str, folder: Path, given: Any, peaks: Mapping[str, float]) -> dict[str, Any]:
     """All contestants of one network, in turns."""
+    from benchmarks.networks import float_model, int8_model
+
     from beltsight.bench import Ratio, ratio_of_medians, summarise, take_turns
 
-    entries = entries_of(backbone, folder, given.size, given.turn, given.threads)
+    plain = float_model(backbone, folder, given.size)
+    int8 = int8_model(plain, given.float_layers)
+    entries = entries_of(plain, int8, given.turn, given.threads)
     taken = take_turns({entry.title: entry.turn for entry in entries}, given.rounds)
     found = {title: summarise(timings, given.threads) for title, timings in taken.items()}
     times = {title: [each.times_s for each in timings] for title, timings in taken.items()}
@@ -148,7 +151,7 @@ def measure(backbone: str, folder: Path, given: Any, peaks: Mapping[str, float])
         return ratio_of_medians(times[other], times[ours]) if other and ours else None
 
     peer = best(PEER, "float32")
-    operations = operations_of(backbone, folder, given.size)
+    operations = operations_of(plain)
     precisions = {}
     for precision in ("float32", "bf16", "int8"):
         if (ours := best(OURS, precision)) is None:
@@ -167,14 +170,13 @@ def measure(backbone: str, folder: Path, given: Any, peaks: Mapping[str, float])
     return {"gigaoperations": round(operations / 1e9, 3), "best": precisions, "rows": rows}
 
 
-def operations_of(backbone: str, folder: Path, size: int) -> float:
-    from benchmarks.networks import count_operations, float_model
+def operations_of(file: Path) -> float:
+    from benchmarks.networks import count_operations
 
     import beltsight
     from beltsight.train.eager import eager_networks
 
-    card = beltsight.load(float_model(backbone, folder, size)).card
-    return count_operations(eager_networks([card])[0].network)
+    return count_operations(eager_networks([beltsight.load(file).card])[0].network)
 
 
 def show(backbone: str, result: Mapping[str, Any]) -> None:
@@ -219,12 +221,10 @@ def checks_of(results: Mapping[str, Mapping[str, Any]]) -> list[Check]:
 
 def main() -> None:
     parser = options(__doc__)
+    network_options(parser)
     parser.add_argument("--backbones", nargs="+", default=BACKBONES)
-    parser.add_argument("--size", type=int, default=224, help="side of a photo in pixels")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--turn", type=float, default=1.0, help="least seconds of a turn")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--models", type=Path, help="keep made models here, or use those there")
     given = parser.parse_args()
     keep_to_cores(given.threads)
     from benchmarks.matmul import SIDE, measured_peaks
@@ -244,7 +244,8 @@ def main() -> None:
         "threads": given.threads,
         "rounds": given.rounds,
         "turn_s": given.turn,
-        "weights": "random",
+        "weights": "those in --models" if given.models else "random",
+        "float_layers": given.float_layers,
         "peak_gigaoperations_per_s": {k: round(v / 1e9, 1) for k, v in peaks.items()},
         "networks": results,
     }

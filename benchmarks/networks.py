@@ -5,8 +5,7 @@ They are calibrated on the packaged photos, so that their int8 form has the rang
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from benchmarks.outcome import DEMO
 from torch import nn
 
 import beltsight
+from beltsight.quantization import Bounds, QuantizeSettings, quantize
 from beltsight.train.network import Network, build_network
 from beltsight.train.package import About, package_model
 from beltsight.train.photos import prepare_photos
@@ -35,6 +35,7 @@ def float_model(backbone: str, folder: Path, size: int = 224) -> Path:
     wake(network)
     pixels = folder / f"{path.stem}.pixels"
     photos = prepare_photos(dataset.samples, dataset.tasks, settings.preparation, pixels)
+    photos = replace(photos, hashes=())  # which would say that the network has learned them
     about = About(name=f"{backbone} with random weights", data="packaged photos")
     package_model(network, photos, photos, settings, about, path)
     pixels.unlink()
@@ -48,15 +49,21 @@ def wake(network: nn.Module) -> None:
             nn.init.uniform_(layer.weight, 0.3, 0.7)
 
 
-def int8_model(path: Path) -> Path:
-    """The int8 form of a model file, made as a user makes it, without the gate on its answers.
+def int8_model(path: Path, float_layers: int = 0) -> Path:
+    """The int8 form of a model file, without the gate on its answers; one that is there is used.
 
-    Random weights give random answers, which no form of the file keeps.
+    Random weights give random answers, which no other form of the file keeps.
+
+    Args:
+        path: of the file in float.
+        float_layers: how many stay float beside the heads.
     """
     out = path.with_name(f"{path.stem}-int8.onnx")
     if not out.exists():
-        command = [sys.executable, "-m", "beltsight", "quantize", str(path), str(DEMO)]
-        subprocess.run([*command, "--out", str(out)], check=True)
+        settings = QuantizeSettings(
+            split="all", n_calibration=36, keep_count=float_layers, bounds=Bounds(0.0, 1.0)
+        )
+        quantize(path, DEMO, out, settings)
     return out
 
 

@@ -67,6 +67,21 @@ def options(doc: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def network_options(parser: argparse.ArgumentParser) -> None:
+    """The options of benchmarks of networks that they make; see benchmarks/networks.py."""
+    parser.add_argument("--size", type=int, default=224, help="side of a photo in pixels")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--models",
+        type=Path,
+        help="keep the made files here; files of the same names there are measured instead, e.g. "
+        "trained ones as resnet50-224.onnx and resnet50-224-int8.onnx",
+    )
+    parser.add_argument(
+        "--float-layers", type=int, default=0, help="layers that stay float in int8, beside heads"
+    )
+
+
 def keep_to_cores(count: int) -> None:
     """Use so many cores from here on, as on a line PC; before libraries start their threads."""
     if hasattr(os, "sched_setaffinity"):

@@ -33,6 +33,7 @@ from benchmarks.outcome import (
     conditions,
     finish,
     keep_to_cores,
+    network_options,
     options,
 )
 
@@ -259,16 +260,14 @@ def measure(file: Path, given: Any, folder: Path) -> tuple[dict[str, Any], list[
 
 def main() -> None:
     parser = options(__doc__)
+    network_options(parser)
     parser.add_argument("--backbone", default="resnet50")
-    parser.add_argument("--size", type=int, default=224, help="side of a photo in pixels")
     parser.add_argument("--engine", help="default: the faster one")
     parser.add_argument("--photos", type=int, default=300, help="photos of a sustained turn")
     parser.add_argument("--batch", type=int, default=4, help="photos per call, sustained")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--peer-rounds", type=int, default=3)
     parser.add_argument("--turn", type=float, default=2.0, help="least seconds of a single turn")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--models", type=Path, help="keep made models here, or use those there")
     parser.add_argument("--no-peer", action="store_true", help="leave Ultralytics out")
     parser.add_argument("--peers", type=Path, help="environment of the peers (default .venv-peers)")
     given = parser.parse_args()
@@ -280,14 +279,16 @@ def main() -> None:
     machine = conditions()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        file = int8_model(float_model(given.backbone, given.models or folder, given.size))
+        file = int8_model(
+            float_model(given.backbone, given.models or folder, given.size), given.float_layers
+        )
         found, checks = measure(file, given, folder)
-    settings = ("backbone", "size", "batch", "photos", "rounds", "threads")
+    settings = ("backbone", "size", "batch", "photos", "rounds", "threads", "float_layers")
     record = {
         "what": "JPEG bytes (512 x 384) to decision against the bare network, int8",
         "machine": machine,
         **{name: getattr(given, name) for name in settings},
-        "weights": "random",
+        "weights": "those in --models" if given.models else "random",
         **found,
     }
     finish(record, checks, given)
