@@ -59,3 +59,11 @@ def test_a_run_that_goes_on_counts_its_own_work_only(
 ) -> None:
     lines = shown([PLAN, BatchDone(3, 3, 1, 2, 1.0), BatchDone(3, 3, 2, 2, 1.0), epoch(3)], capsys)
     assert "left" not in lines[-1]
+
+
+def test_a_doubt_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with TrainingProgress() as progress:
+        progress.doubt("no validation photo of material glass: nothing is known of it")
+    assert capsys.readouterr().err.splitlines() == [
+        "beltsight: no validation photo of material glass: nothing is known of it"
+    ]

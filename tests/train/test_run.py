@@ -276,6 +276,25 @@ def test_a_class_without_training_photos_is_named(photoset: Path) -> None:
         choose_samples(replace(dataset, samples=kept), tiny())
 
 
+def test_a_class_without_validation_photos_is_said_before_training(
+    photoset: Path, tmp_path: Path
+) -> None:
+    dataset = beltsight.load_dataset(photoset)
+    kept = tuple(
+        s for s in dataset.samples if s.split == "train" or s.labels["material"] != "metal"
+    )
+    said: list[str] = []
+
+    def stop(event: Event) -> None:
+        assert said == ["no validation photo of material metal: nothing is known of it"]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(
+            replace(dataset, samples=kept), tmp_path / "x", tiny(), doubting=said.append, watch=stop
+        )
+
+
 def test_an_empty_validation_split_is_said(photoset: Path) -> None:
     dataset = beltsight.load_dataset(photoset)
     kept = tuple(replace(s, labels={}) if s.split == "val" else s for s in dataset.samples)
@@ -357,38 +376,3 @@ def test_export_of_a_run_refuses_other_data(finished_run: Run, tmp_path: Path) -
     other = write_photoset(tmp_path / "other", seed=9)
     with pytest.raises(ResumeError, match="not the data that"):
         export_run(finished_run.folder, other, tmp_path / "m.onnx")
-
-
-def test_the_card_marks_the_photos_of_train_and_val(finished_run: Run, photoset: Path) -> None:
-    from beltsight.card import content_hash, is_marked, unpack_marks
-
-    training = Model.load(finished_run.model).card.training
-    train, val = unpack_marks(training.train_marks), unpack_marks(training.val_marks)
-    assert (len(train), len(val)) == (54, 18)
-    photo = (photoset / "images" / "glass" / "3.png").read_bytes()
-    assert is_marked(content_hash(photo), val) and not is_marked(content_hash(photo), train)
-
-
-def test_the_card_tells_the_known_from_the_strange(finished_run: Run, photoset: Path) -> None:
-    model = Model.load(finished_run.model)
-    novelty = model.card.novelty
-    assert novelty is not None and (novelty.n_fit, novelty.n_known) == (54, 18)
-    known = [sample.path for sample in beltsight.load_dataset(photoset).select("val").samples]
-    assert sum(bool(p.novel) for p in model.predict(known)) == novelty.n_above == 0
-    noise = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3)).astype(np.uint8)
-    assert all(p.novel and p.abstain for p in model.predict(noise))
-
-
-def test_a_wanted_purity_becomes_a_threshold(photoset: Path, tmp_path: Path) -> None:
-    stages = ({"learn": "all", "epochs": 2, "learning_rate": 0.01},)
-    run = run_training(photoset, tmp_path / "x", tiny(stages=stages, purity=0.9))
-    model = Model.load(run.model)
-    (task,) = model.card.tasks
-    assert task.purity is not None and task.threshold is not None
-    assert task.purity.target == 0.9 and not task.purity.certified  # 18 photos prove nothing
-    evaluation = beltsight.evaluate(model, photoset, "val")
-    probabilities = evaluation.tasks["material"].probabilities
-    accepted = probabilities.max(axis=1) >= task.threshold
-    right = probabilities.argmax(axis=1) == evaluation.tasks["material"].labels
-    assert (accepted.sum(), right[accepted].sum()) == (task.purity.accepted, task.purity.right)
-    assert task.purity.accepted == 0 or task.purity.right / task.purity.accepted >= 0.9

@@ -89,6 +89,7 @@ def _train(
 ) -> None:
     from beltsight.cli.console import note, print_json
     from beltsight.cli.training_progress import TrainingProgress
+    from beltsight.report.about import threshold_fact
     from beltsight.train.package import About
     from beltsight.train.run import run_training
 
@@ -100,6 +101,7 @@ def _train(
             resume=resume,
             watch=shown.watch,
             preparing=shown.preparing,
+            doubting=shown.doubt,
             about=About(**card),
         )
     for message in run.unreadable:
@@ -113,6 +115,9 @@ def _train(
             f"{task}: {figures['accuracy']:.1%} of {figures['n']} validation photos right "
             f"(95% interval {low:.1%} to {high:.1%})"
         )
+    for one in run.card.tasks:
+        if one.threshold is not None:
+            typer.echo(f"{one.name}: abstains {threshold_fact(one)}")
     typer.echo(f"model: {run.model}")
     if "test" in dataset.splits:
         typer.echo(f"next:  beltsight evaluate {run.model} {dataset.root} --out {out / 'test'}")

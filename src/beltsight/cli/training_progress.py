@@ -64,6 +64,10 @@ class TrainingProgress:
             self._bar.update(self._prepare, visible=False)
             self._start = time.monotonic()
 
+    def doubt(self, sentence: str) -> None:
+        """What to know before believing the figures."""
+        self._print(f"beltsight: {sentence}")
+
     def watch(self, event: Event) -> None:
         """Something is planned, or done."""
         match event:

@@ -16,6 +16,8 @@ import timm
 import torch
 
 import beltsight
+from beltsight.calibrate import temperature_doubt
+from beltsight.card import Card
 from beltsight.config import nearest
 from beltsight.dataset import Dataset, load_dataset
 from beltsight.dataset.split import holdout
@@ -44,6 +46,7 @@ from beltsight.train.settings import TrainSettings
 _PIXEL_FILES = ("train.pixels", "val.pixels")
 _Splits = tuple[Sequence[Sample], Sequence[Sample]]
 Preparing = Callable[[int, int], None]
+Doubting = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +56,21 @@ class Run:
     Args:
         folder: holds everything of the run.
         model: the exported model file.
-        metrics: validation figures as in the model's card.
+        card: of the model.
         history: one row per epoch.
         unreadable: messages of photos that were left out.
     """
 
     folder: Path
     model: Path
-    metrics: dict[str, Any]
+    card: Card
     history: tuple[EpochDone, ...]
     unreadable: tuple[str, ...]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Validation figures as in the model's card."""
+        return self.card.metrics
 
 
 def run_training(
@@ -73,6 +81,7 @@ def run_training(
     resume: bool = False,
     watch: Watcher = lambda event: None,
     preparing: Preparing = lambda done, total: None,
+    doubting: Doubting = lambda sentence: None,
     about: About = About(),
 ) -> Run:
     """Train, export and describe a model; see :func:`beltsight.train`.
@@ -80,10 +89,13 @@ def run_training(
     Args:
         watch: told of each step and epoch.
         preparing: told (done, total) while photos are prepared.
+        doubting: told what to know before believing the figures, as soon as it is known.
         about: name, licence and notice for the card.
     """
     dataset = data if isinstance(data, Dataset) else load_dataset(data, tasks=settings.tasks)
     tasks, samples = choose_samples(dataset, settings)
+    for sentence in empty_classes(tasks, samples):
+        doubting(sentence)
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     keep_freed_memory()
     with opened_folder(Path(out), settings, resume=resume) as folder:
@@ -106,8 +118,10 @@ def run_training(
             model = folder / "model.onnx"
             about = _complete(about, folder, dataset, digest)
             card = package_model(network, *photos, settings, about, model)
+    for sentence in temperature_doubts(card):
+        doubting(sentence)
     skipped = (*photos[0].unreadable, *photos[1].unreadable)
-    return Run(folder, model, card.metrics, tuple(history), skipped)
+    return Run(folder, model, card, tuple(history), skipped)
 
 
 def export_run(
@@ -202,6 +216,32 @@ def choose_samples(
                 "add some, or take the class out of the data set"
             )
     return tasks, (train, val)
+
+
+def empty_classes(tasks: Sequence[TaskSpec], samples: _Splits) -> list[str]:
+    """In sentences, the classes that training or validation photos lack."""
+    said = []
+    for task in tasks:
+        for split, part in zip(("training", "validation"), samples, strict=True):
+            seen = {sample.labels.get(task.name) for sample in part}
+            if empty := [label for label in task.classes if label not in seen]:
+                said.append(
+                    f"no {split} photo of {task.name} {', '.join(empty)}: nothing is "
+                    f"{'learned' if split == 'training' else 'known'} of it"
+                )
+    return said
+
+
+def temperature_doubts(card: Card) -> list[str]:
+    """In sentences, which temperatures rest on too few validation photos or on odd ones."""
+    said = []
+    for task in card.tasks:
+        figures = card.metrics["tasks"][task.name]
+        n = figures["n"]
+        doubt = temperature_doubt(n, round(n * (figures["accuracy"] or 0)), task.temperature)
+        if doubt:
+            said.append(f"the temperature of {task.name}: {doubt}")
+    return said
 
 
 def _check_names(tasks: Sequence[TaskSpec], settings: TrainSettings) -> None:
