@@ -140,6 +140,8 @@ def test_abstained_novel_and_no_answer_go_to_a_person() -> None:
         Prediction("b.jpg", error="empty file"),
         predicted({"material": [1.0, 0.0, 0.0]}),
         predicted(rows | {"dirt": [float("nan"), 0.5, 0.5]}),
+        predicted(rows | {"material": [3.0, -2.0, 0.0]}),
+        predicted(rows | {"contamination": [0.6, 0.6, 0.0]}),
     ):
         assert decider.decide(silent).reason == "no-answer"
 
@@ -151,6 +153,10 @@ def test_every_reason_is_explained_and_tested() -> None:
     for reason in Reason:
         assert f"| `{reason}` |" in page
         assert f'"{reason}"' in mine
+
+
+def test_rounded_probabilities_are_probabilities() -> None:
+    assert decision(sure("glass") | {"material": [0.9995, 0.0, 0.0]}).reason == "confident"
 
 
 # Probabilities

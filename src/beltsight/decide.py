@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from beltsight.errors import PolicyError
-from beltsight.least_cost import Array, Indices, choose_routes
+from beltsight.least_cost import Array, Indices, are_probabilities, choose_routes
 from beltsight.policy import (
     CONTAMINATION,
     DIRT,
@@ -67,6 +67,8 @@ class Decider:
         assumptions: what is taken for granted since the model does not tell, in words.
         policy_version: name, version and content of the policy.
         model_hash: SHA-256 of the model file, hexadecimal; empty where there is none.
+        thresholds: by task, the confidence below which the model abstains. A prediction says so
+            itself; here they serve to explain the policy.
     """
 
     policy: Policy
@@ -79,6 +81,7 @@ class Decider:
     assumptions: tuple[str, ...]
     policy_version: str
     model_hash: str = ""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
     _members: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -89,7 +92,8 @@ class Decider:
     def decide(self, prediction: Prediction) -> Decision:
         """The route of one item and the reason.
 
-        Never fails for want of an answer: an item without one is sorted by hand.
+        Never fails for want of an answer: an item without one, or whose probabilities are none, is
+        sorted by hand.
 
         Raises:
             PolicyError: the prediction is of a model with other classes.
@@ -134,7 +138,7 @@ class Decider:
         if prediction.error is not None or not self.tasks.keys() <= prediction.tasks.keys():
             return by_hand, Reason.NO_ANSWER
         table = {name: self._row(task, prediction) for name, task in self.tasks.items()}
-        if not all(np.isfinite(row).all() for row in table.values()):
+        if not all(are_probabilities(row).all() for row in table.values()):
             return by_hand, Reason.NO_ANSWER
         if prediction.novel:
             return by_hand, Reason.NOVEL
@@ -190,6 +194,7 @@ def bind(
     tasks: Sequence[TaskSpec],
     model_hash: str = "",
     taxonomy: Taxonomy | None = None,
+    thresholds: Mapping[str, float] | None = None,
 ) -> Decider:
     """Bind a policy to a model's tasks and check that it decides whatever the model may answer.
 
@@ -198,6 +203,7 @@ def bind(
         tasks: the model's.
         model_hash: SHA-256 of the model file, hexadecimal.
         taxonomy: materials that rules may name beside the model's; the packaged one by default.
+        thresholds: by task, the confidence below which the model abstains, to be explained.
 
     Raises:
         PolicyError: the model lacks the material task, or another that routes depend on and for
@@ -246,6 +252,7 @@ def bind(
         assumptions=_assumptions(policy, known, route_of),
         policy_version=policy.full_version,
         model_hash=model_hash,
+        thresholds=dict(thresholds or {}),
     )
 
 

@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 # Costs and probabilities closer than this are equal: sums of the same numbers in another order are.
 _SAME = 1e-9
+# Probabilities that were rounded to a few digits on their way sum to 1 within this.
+_ROUNDED = 1e-3
 
 
 def choose_routes(
@@ -44,6 +46,23 @@ def choose_routes(
     allowed = right >= purities - _SAME
     allowed[:, by_hand] = True
     return _first_least(np.where(allowed, expected, np.inf), near), _first_least(expected, near)
+
+
+def are_probabilities(rows: Array) -> NDArray[np.bool_]:
+    """Whether each row holds numbers from 0 to 1 that sum to 1, give or take a thousandth.
+
+    Args:
+        rows: (N, C).
+
+    Returns:
+        bool (N,).
+
+    Example:
+        >>> are_probabilities(np.array([[0.7, 0.3], [3.0, -2.0], [0.7, np.nan]])).tolist()
+        [True, False, False]
+    """
+    rows = np.asarray(rows, np.float64)
+    return np.asarray((rows >= -_SAME).all(axis=1) & (np.abs(rows.sum(axis=1) - 1.0) <= _ROUNDED))
 
 
 def _first_least(expected: Array, near: float) -> Indices:

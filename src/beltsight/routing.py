@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from beltsight.decide import Decider, Reason, route_reasons
 from beltsight.errors import DatasetError, PolicyError
-from beltsight.least_cost import Array, Indices, choose_routes
+from beltsight.least_cost import Array, Indices, are_probabilities, choose_routes
 from beltsight.policy import CONTAMINATION, DIRT, HAND_SORT, MATERIAL
 
 _RESAMPLES = 2000
@@ -80,7 +80,7 @@ def route_all(
         novel: (N,) whether the item looks unlike anything seen; nowhere by default.
 
     Raises:
-        PolicyError: a task is missing, or an array has another shape or is not of numbers.
+        PolicyError: a task is missing, or an array has another shape or holds no probabilities.
     """
     n = _check_probabilities(decider, probabilities)
     by_hand = decider.routes.index(HAND_SORT)
@@ -190,8 +190,13 @@ def _check_probabilities(decider: Decider, probabilities: Mapping[str, Array]) -
         expected, got = (n, len(task.classes)), np.shape(probabilities[name])
         if got != expected:
             raise PolicyError(f"probabilities of {name}: expected shape {expected}, got {got}")
-        if not np.isfinite(probabilities[name]).all():
-            raise PolicyError(f"probabilities of {name}: hold what is not a number")
+        wrong = np.flatnonzero(~are_probabilities(probabilities[name]))
+        if len(wrong):
+            raise PolicyError(
+                f"probabilities of {name}: expected rows of numbers from 0 to 1 that sum to 1, got "
+                f"{np.asarray(probabilities[name])[wrong[0]].tolist()} in row {wrong[0]}; give a "
+                "softmax, not logits"
+            )
     return n
 
 

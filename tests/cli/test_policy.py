@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from tests.cli.program import beltsight, spawn
-from tests.tiny import write_tiny
+from tests.tiny import CLASSES, tiny_card, write_tiny
 
+from beltsight.card import TaskCard
 from beltsight.config import ASSETS
 from beltsight.decide import bind_taxonomy
 from beltsight.policy import load_policy
@@ -92,6 +93,22 @@ def test_check_counts_cases_and_names_idle_rules(tmp_path: Path, site: Path) -> 
     assert "assumed: the model does not tell contamination" in result.out
     assert "rule 3 decides no case" in result.out
     assert "idle" not in beltsight("policy", "check").out
+
+
+def test_check_names_streams_that_nothing_can_reach(tmp_path: Path, site: Path) -> None:
+    task = TaskCard(name="material", classes=CLASSES, threshold=0.95)
+    model = write_tiny(tmp_path / "m.onnx", tiny_card(tasks=(task,)))
+    result = beltsight("policy", "explain", "--policy", site, "--model", model)
+    assert re.search(r"red +clean +none +warm +95\.0 % +1", result.out)
+    assert "abstains where its confidence in material is below 95.0 %" in result.out
+    free = SITE.replace(", purity = 0.9", "") + "[costs.taken.warm]\ncold = 0\n"
+    site.write_text(free, encoding="utf-8")
+    result = beltsight("policy", "check", "--policy", site, "--model", model)
+    assert (result.status, "stream cold is never chosen" in result.out) == (0, True)
+    closed = task.model_copy(update={"threshold": 1.5})
+    write_tiny(model, tiny_card(tasks=(closed,)))
+    result = beltsight("policy", "check", "--policy", site, "--model", model)
+    assert "abstains on every item" in result.out
 
 
 def test_a_wrong_policy_is_one_sentence_and_status_2(tmp_path: Path, site: Path) -> None:

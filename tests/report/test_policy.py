@@ -12,6 +12,7 @@ from beltsight.report.policy import (
     Line,
     case_rows,
     explain_policy,
+    never_chosen,
     policy_record,
     stream_rows,
 )
@@ -65,6 +66,31 @@ def test_where_another_route_is_free_one_is_never_sure() -> None:
     lines = explain_policy(decider)
     assert lines[0].sure_from["material"] is None
     assert "never" in {row[4] for row in case_rows(decider)}
+
+
+def test_an_abstention_asks_for_its_own_confidence() -> None:
+    decider = bind(plant(), TASKS, thresholds={"material": 0.95, "dirt": 0.6})
+    found = {one.case: one.sure_from for one in explain_policy(decider)}
+    glass = found[Case("glass", "clean", "none")]
+    # No kind of dirt sends glass elsewhere, but the model abstains.
+    assert glass == pytest.approx({"material": 0.95, "contamination": 0.75, "dirt": 0.6})
+    assert found[Case("paper", "partly", "dust")]["dirt"] == pytest.approx(0.875)
+    assert policy_record(decider)["abstains_below"] == {"material": 0.95, "dirt": 0.6}
+    to_hand = plant(rules=[{"material": "paper", "route": "hand-sort"}, {"route": "melt"}])
+    lines = explain_policy(bind(to_hand, TASKS, thresholds={"material": 0.95}))
+    assert {one.sure_from.get("material") for one in lines if one.route == "hand-sort"} == {0.25}
+    nothing = bind(plant(), TASKS, thresholds={"material": 1.0000001})
+    assert {one.sure_from["material"] for one in explain_policy(nothing)} == {None}
+
+
+def test_a_stream_that_can_never_be_chosen_is_found() -> None:
+    assert never_chosen(DECIDER) == []
+    costs = {"wrong": 4, "hand_sort": 1, "taken": {"pulp": {"melt": 0}}}
+    free = bind(plant(costs=costs), TASKS)
+    assert never_chosen(free) == [("melt", "pulp")]
+    assert policy_record(free)["never_chosen"] == {"melt": "pulp"}
+    silent = bind(plant(), TASKS, thresholds={"material": 1.0000001})
+    assert dict(never_chosen(silent)) == {"burn": "", "melt": "", "pulp": ""}
 
 
 def test_the_stated_confidence_is_where_decisions_turn() -> None:

@@ -33,7 +33,7 @@ def command(
         Action,
         typer.Argument(
             help="'explain' prints what goes where and at which confidence; 'check' only says "
-            "whether every case is decided.",
+            "whether every case is decided, and what is idle.",
             show_default=False,
         ),
     ],
@@ -81,7 +81,10 @@ def _bound(
         decider = bind_taxonomy(loaded, known)
     else:
         opened = open_model(model, verify=False)
-        decider = bind(loaded, opened.tasks, opened.hash, known)
+        thresholds = {
+            task.name: task.threshold for task in opened.card.tasks if task.threshold is not None
+        }
+        decider = bind(loaded, opened.tasks, opened.hash, known, thresholds)
     return decider, [index + 1 for index in idle_rules(loaded, decider.materials)]
 
 
@@ -108,11 +111,20 @@ def _explain(decider: Decider) -> None:
         print_line(f"Assumed: {assumption}.")
     print_line("Sure from: at this confidence, with all doubt on one other answer, an item goes")
     print_line("to its route; below, by hand or where a mistake costs less.")
+    for task, least in decider.thresholds.items():
+        print_line(f"{_abstains(task, least)}: sorted by hand.")
+
+
+def _abstains(task: str, least: float) -> str:
+    if least > 1:
+        return f"The model abstains on every item: its threshold of {task} accepts nothing"
+    return f"The model abstains where its confidence in {task} is below {100 * least:.1f} %"
 
 
 def _report(decider: Decider, idle: list[int]) -> None:
     from beltsight.cli.console import print_line
     from beltsight.policy import list_cases
+    from beltsight.report.policy import never_chosen
 
     cases = len(list(list_cases(decider.policy, decider.materials)))
     print_line(
@@ -123,3 +135,12 @@ def _report(decider: Decider, idle: list[int]) -> None:
         print_line(f"assumed: {assumption}")
     for number in idle:
         print_line(f"rule {number} decides no case: earlier rules, or no material, leave it none")
+    for task, least in decider.thresholds.items():
+        if least > 1:
+            print_line(_abstains(task, least))
+    for route, taken in never_chosen(decider):
+        if taken:
+            print_line(
+                f"stream {route} is never chosen: even an item that surely belongs there costs no "
+                f"more in {taken}, which comes first; see costs.taken.{taken}"
+            )

@@ -27,7 +27,7 @@ class Line:
         because: the rule's reason.
         sure_from: per task, the confidence in the case's answer from which the item goes to its
             route, 0 to 1; below, it is sorted by hand or goes elsewhere. None where that is never,
-            and no entry where no other answer leads elsewhere.
+            and no entry where no other answer leads elsewhere and the model does not abstain.
     """
 
     case: Case
@@ -42,7 +42,8 @@ def explain_policy(decider: Decider) -> tuple[Line, ...]:
 
     The confidence is that of a two-way doubt: the model gives a share p to the case's own answer to
     one task and 1 - p to one other answer to it, and is sure of the other tasks. Of all other
-    answers the one that asks for the highest p counts. Costs and purities are those of the policy.
+    answers the one that asks for the highest p counts. Costs and purities are those of the policy;
+    below its own threshold the model abstains, whatever these say.
     """
     policy = decider.policy
     sure = _sure_from(decider)
@@ -51,7 +52,10 @@ def explain_policy(decider: Decider) -> tuple[Line, ...]:
     index = [decider.routes.index(policy.rules[rule].route) for rule in rules]
     lines = []
     for case, rule, own in zip(cases, rules, index, strict=True):
+        by_hand = policy.rules[rule].route == HAND_SORT  # where an abstention leads as well
         hardest: dict[str, float | None] = {}
+        for task, least in decider.thresholds.items() if not by_hand else ():
+            hardest[task] = least if least <= 1 else None
         for other, rival in zip(cases, index, strict=True):
             task = _only_doubt(case, other, policy.levels[0])
             if task is not None and task in decider.tasks and rival != own:
@@ -68,6 +72,8 @@ def policy_record(decider: Decider) -> dict[str, Any]:
         "policy": decider.policy_version,
         "model_hash": decider.model_hash or None,
         "assumptions": list(decider.assumptions),
+        "abstains_below": dict(decider.thresholds),
+        "never_chosen": dict(never_chosen(decider)),
         "streams": {
             route: {"name": policy.show(route), "purity": _purity(decider, route)}
             for route in decider.routes
@@ -92,6 +98,25 @@ def policy_record(decider: Decider) -> dict[str, Any]:
             for line in explain_policy(decider)
         ],
     }
+
+
+def never_chosen(decider: Decider) -> list[tuple[str, str]]:
+    """Routes that no item is sent to even where the route is surely right: (route, the one taken).
+
+    Another route then costs nothing there either, and the rules name it first; or the model
+    abstains always, which the second is empty for.
+    """
+    by_hand = decider.routes.index(HAND_SORT)
+    wanted = [int(route) for route in np.unique(decider.route_of) if route not in (-1, by_hand)]
+    if any(least > 1 for least in decider.thresholds.values()):
+        return [(decider.routes[route], "") for route in wanted]
+    sure = np.eye(len(decider.routes))
+    chosen, _ = choose_routes(sure, decider.costs, decider.purities, by_hand)
+    return [
+        (decider.routes[route], decider.routes[chosen[route]])
+        for route in wanted
+        if chosen[route] != route
+    ]
 
 
 def case_rows(decider: Decider) -> list[Row]:
