@@ -54,8 +54,8 @@ def explain_policy(decider: Decider) -> tuple[Line, ...]:
     for case, rule, own in zip(cases, rules, index, strict=True):
         by_hand = policy.rules[rule].route == HAND_SORT  # where an abstention leads as well
         hardest: dict[str, float | None] = {}
-        for task, least in decider.thresholds.items() if not by_hand else ():
-            hardest[task] = least if least <= 1 else None
+        if not by_hand:
+            hardest |= {name: x if x <= 1 else None for name, x in decider.thresholds.items()}
         for other, rival in zip(cases, index, strict=True):
             task = _only_doubt(case, other, policy.levels[0])
             if task is not None and task in decider.tasks and rival != own:

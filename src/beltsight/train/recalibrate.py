@@ -218,8 +218,13 @@ def _fit_novelty(
             of_photo.update(zip(result.paths, result.novelties.tolist(), strict=True))
     scores = np.array(list(of_photo.values()))
     before, novelty = model.novelty.threshold, refit_threshold(model.novelty, scores)
-    called = [int((scores > limit).sum()) for limit in (before, novelty.threshold)]
-    return novelty, FittedNovelty(before, novelty.threshold, *called, len(scores))
+    return novelty, FittedNovelty(
+        before=before,
+        after=novelty.threshold,
+        called_before=int((scores > before).sum()),
+        called=int((scores > novelty.threshold).sum()),
+        n=len(scores),
+    )
 
 
 def _sure(
