@@ -58,7 +58,8 @@ class Entry:
 
     @property
     def title(self) -> str:
-        return f"{self.side}: {self.engine}, {self.precision}"
+        side = "" if self.side == PEER else f"{self.side}: "
+        return f"{side}{self.engine}, {self.precision}"
 
 
 def entries_of(plain: Path, int8: Path, turn_s: float, threads: int) -> list[Entry]:
