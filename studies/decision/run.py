@@ -7,6 +7,7 @@ python studies/decision/run.py --quick    # a few validation photos, printed
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import beltsight
-from beltsight.dataset.soil import SoilOptions, soil_dataset
 from beltsight.model import DEFAULT_MODEL
+from beltsight.reliability import check_calibration
 from beltsight.routing import (
+    Routing,
     ignore_contamination,
     mean_cost,
     realised_costs,
@@ -29,6 +31,7 @@ from beltsight.routing import (
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
+from studies.contamination.photos import make_set  # noqa: E402
 from studies.runner import REPOSITORY, arguments, data_folder, note_look, write_json  # noqa: E402
 from studies.tables import fill_markers, percent  # noqa: E402
 
@@ -42,15 +45,23 @@ Probabilities = Mapping[str, NDArray[np.float64]]
 
 
 def soiled_photos(out: Path, split: str, keep: int | None) -> beltsight.Dataset:
-    """Photos with simulated dirt, made once; ``keep`` of them where few are wanted."""
-    folder = out / f"soiled-{split}-{keep or 'all'}"
-    if not (folder / "labels.csv").exists():
-        source = beltsight.load_dataset(data_folder("trashnet")).select(split)
-        if keep:
-            step = max(1, len(source.samples) // keep)
-            source = beltsight.Dataset(source.root, source.tasks, source.samples[::step])
-        soil_dataset(source, folder, SoilOptions(COPIES, originals=False, seed=SEED))
-    return beltsight.load_dataset(folder)
+    """Photos with simulated dirt, made once; of ``keep`` photos where few are wanted."""
+    data, name = data_folder("trashnet"), f"{split}-{keep or 'all'}"
+    if keep:
+        data = _slice(data, out, split, keep)
+    options = ["--split", split, "--copies", str(COPIES), "--seed", str(SEED)]
+    return beltsight.load_dataset(out / make_set(data, out, f"soiled-{name}", options))
+
+
+def _slice(data: Path, out: Path, split: str, keep: int) -> Path:
+    """A folder of about so many photos, evenly drawn."""
+    samples = beltsight.load_dataset(data).select(split).samples
+    folder = out / f"slice-{split}-{keep}"
+    for sample in samples[:: max(1, len(samples) // keep)]:
+        place = folder / split / sample.labels["material"] / sample.path.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(sample.path, place)
+    return folder
 
 
 def answers(
@@ -74,8 +85,17 @@ def compare(
     table: Probabilities,
     flags: Mapping[str, NDArray[np.bool_]],
     labels: Mapping[str, Sequence[str | None]],
+    groups: Sequence[str],
 ) -> dict[str, Any]:
-    """Costs of the three ways, with the same abstentions and without any."""
+    """Costs of the three ways, with the same abstentions and without any.
+
+    Args:
+        decider: a bound policy.
+        table: probabilities of N photos.
+        flags: on which of them the model abstains.
+        labels: of each task.
+        groups: (N,) the item that each photo shows; one item stands in several.
+    """
     right = true_routes(decider, labels)
     found: dict[str, Any] = {}
     for name, used in (("with abstentions", flags), ("answering always", {})):
@@ -92,6 +112,7 @@ def compare(
     routing = route_all(decider, table, **flags)
     found["reasons"] = {str(reason): count for reason, count in routing.counts.items()}
     found["streams"] = _streams(decider, routing.chosen, right)
+    found["calibration"] = _calibration(decider, routing, right, groups)
     return found
 
 
@@ -125,6 +146,21 @@ def _streams(
     }
 
 
+def _calibration(
+    decider: beltsight.Decider, routing: Routing, right: NDArray[np.int64], groups: Sequence[str]
+) -> dict[str, Any]:
+    """Is a route as often right as the policy believes? On it rest the purities of streams."""
+    sent = np.flatnonzero(routing.chosen != decider.routes.index("hand-sort"))
+    # One photo of each item: chance, as the check draws it, knows no twins.
+    sent = sent[np.unique(np.array(groups)[sent], return_index=True)[1]]
+    if len(sent) < 2:
+        return {"n": len(sent)}
+    believed = routing.right[sent, routing.chosen[sent]]
+    came_true = routing.chosen[sent] == right[sent]
+    check = check_calibration(believed, came_true).to_record()
+    return {**check, "believed": float(believed.mean()), "right": float(came_true.mean())}
+
+
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Decide on all photos whose right route is known."""
     split = "val" if given.quick else "test"
@@ -137,6 +173,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     table, flags = answers(model, samples)
     tasks = ("material", "contamination", "dirt")
     labels = {task: [sample.labels[task] for sample in samples] for task in tasks}
+    groups = [str(sample.group) for sample in samples]
     record = {
         "command": "python studies/decision/run.py",
         "model": model.card.name,
@@ -144,8 +181,9 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "policy": decider.policy_version,
         "split": split,
         "n": len(samples),
+        "n_items": len(set(groups)),
         "n_without_known_route": len(dataset.samples) - len(samples),
-        **compare(decider, table, flags, labels),
+        **compare(decider, table, flags, labels, groups),
     }
     if not given.quick:
         cost = record["with abstentions"]["cost"]["policy"]["mean"]
@@ -160,7 +198,8 @@ def tables(record: dict[str, Any]) -> str:
     for name in ("with abstentions", "answering always"):
         part = record[name]
         lines += [
-            f"**{name.capitalize()}**, {record['n']:,} items, {record['policy']}",
+            f"**{name.capitalize()}**, {record['n']:,} photos of {record['n_items']:,} items, "
+            f"{record['policy']}",
             "",
             "| way to decide | cost an item | 95 % | over the policy | 95 % | by hand |",
             "|---|---|---|---|---|---|",
@@ -177,12 +216,24 @@ def tables(record: dict[str, Any]) -> str:
                 f"{extra} | {percent(part['by_hand'][way])} |"
             )
         lines.append("")
-    lines += ["| route | items | of these right |", "|---|---|---|"]
+    lines += ["| route | photos | of these right |", "|---|---|---|"]
     for route, counts in sorted(record["streams"].items(), key=lambda pair: -pair[1]["n"]):
         share = "-" if route == "hand-sort" else percent(counts["right"] / counts["n"])
         lines.append(f"| {route} | {counts['n']} | {share} |")
     reasons = ", ".join(f"{name} {count}" for name, count in record["reasons"].items() if count)
-    return "\n".join([*lines, "", f"Reasons: {reasons}."])
+    return "\n".join([*lines, "", f"Reasons: {reasons}.", "", _calibration_text(record)])
+
+
+def _calibration_text(record: dict[str, Any]) -> str:
+    found = record["calibration"]
+    if found["n"] < 2:
+        return "Too few items went to a stream to tell whether its probability can be believed."
+    return (
+        f"Of {found['n']:,} items sent to a stream (one photo each) the policy believed "
+        f"{percent(found['believed'])} to be right there, and {percent(found['right'])} were. "
+        f"Debiased calibration error of that probability {percent(found['error'])}; chance alone "
+        f"gives up to {percent(found['band'][1])}."
+    )
 
 
 def main(arguments_given: Sequence[str] | None = None) -> None:
