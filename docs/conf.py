@@ -27,7 +27,7 @@ nitpick_ignore_regex = [
 nitpick_ignore = [
     ("py:class", name)
     for name in (
-        "Card", "Engine", "Path", "Photo", "Run", "Source", "TrainSettings",
+        "Card", "Engine", "Path", "Photo", "Run", "Source", "StoredPhoto", "TrainSettings",
         "beltsight.card.Card", "beltsight.leak.Leak", "beltsight.evaluate.TaskResult",
         "beltsight.taxonomy.Taxonomy", "beltsight.policy.Policy", "Policy", "Taxonomy",
     )

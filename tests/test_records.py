@@ -132,6 +132,7 @@ def test_a_line_of_predict_json_has_every_task_and_null_for_what_is_not_known() 
         "reason": "confident",
         "policy": "policy-1",
         "model": "00ff",
+        "engine": "onnxruntime-cpu",
         "error": None,
     }
     failed = prediction_record(Prediction("b.jpg", error="empty"), ("material",))
@@ -146,5 +147,6 @@ def test_a_line_of_predict_json_has_every_task_and_null_for_what_is_not_known() 
         "reason": None,
         "policy": None,
         "model": None,
+        "engine": None,
         "error": "empty",
     }

@@ -16,9 +16,9 @@
     ├── ModelError             a model cannot be used
     │   ├── ModelFileError     not a Beltsight model file, damaged, or of a newer schema
     │   └── ParityError        two forms of one model disagree
+    ├── ResumeError            the work on disk is not the work asked for
     └── TrainError             a training run cannot start or go on
-        ├── DivergedError      the loss is no longer a number
-        └── ResumeError        the run on disk is not the run asked for
+        └── DivergedError      the loss is no longer a number
 
 Each message says what was expected, what came and what to do. Errors of other
 libraries are translated where they are met, with the original as ``__cause__``.
@@ -109,5 +109,5 @@ class DivergedError(TrainError):
     """The loss is no longer a number."""
 
 
-class ResumeError(TrainError):
-    """The run on disk is not the run asked for."""
+class ResumeError(BeltsightError):
+    """The work on disk is not the work asked for."""

@@ -214,14 +214,18 @@ class Item:
 
 
 def prediction_record(
-    prediction: Prediction, tasks: tuple[str, ...], decision: Decision | None = None
+    prediction: Prediction,
+    tasks: tuple[str, ...],
+    decision: Decision | None = None,
+    model_hash: str | None = None,
 ) -> dict[str, Any]:
-    """One line of ``predict --json`` (schema: ``assets/schemas/prediction.schema.json``).
+    """What ``predict`` writes of one photo (schema: ``assets/schemas/prediction.schema.json``).
 
     Args:
         prediction: the answer to write.
         tasks: names of the tasks that every line has; one without an answer is null.
         decision: the decision on it, where a policy is in force.
+        model_hash: SHA-256 of the model file that answered, hexadecimal; by default the decision's.
 
     Example:
         >>> line = prediction_record(Prediction("a.jpg", error="empty file"), ("material",))
@@ -249,6 +253,7 @@ def prediction_record(
         "route": decision.route if decision else None,
         "reason": decision.reason if decision else None,
         "policy": decision.policy_version if decision else None,
-        "model": decision.model_hash if decision else None,
+        "model": model_hash or (decision.model_hash if decision else None),
+        "engine": prediction.engine or None,
         "error": prediction.error,
     }

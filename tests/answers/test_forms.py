@@ -14,14 +14,13 @@ from beltsight.answers import (
     AnswerFile,
     Form,
     answer_columns,
-    answer_record,
     flat_row,
     form_of,
     json_line,
 )
 from beltsight.config import ASSETS
 from beltsight.errors import ConfigError, MissingExtraError
-from beltsight.records import Answer, Decision, Prediction, TaskSpec
+from beltsight.records import Answer, Decision, Prediction, TaskSpec, prediction_record
 
 TASKS = (TaskSpec("material", ("glass", "metal")), TaskSpec("contamination", ("clean", "dirty")))
 HEADING = [
@@ -40,7 +39,7 @@ def records() -> list[dict[str, Any]]:
     for number, name in enumerate(NAMES):
         if number == 1:
             answer = Prediction(name, engine="tiny", error=f"{name}: empty")
-            made.append(answer_record(answer, ("material",), None, "cafe"))
+            made.append(prediction_record(answer, ("material",), None, "cafe"))
             continue
         table = {"glass": 0.25, "metal": 0.75}
         answer = Prediction(
@@ -53,7 +52,7 @@ def records() -> list[dict[str, Any]]:
             engine="tiny",
         )
         decision = Decision(answer, "scrap", "confident", "site@1", "cafe")
-        made.append(answer_record(answer, ("material",), decision, "cafe"))
+        made.append(prediction_record(answer, ("material",), decision, "cafe"))
     return made
 
 
@@ -82,9 +81,9 @@ def test_columns_are_named_by_their_place_in_the_json() -> None:
 def test_records_follow_the_schema() -> None:
     schema = json.loads((ASSETS / "schemas" / "prediction.schema.json").read_text())
     for prediction in (Prediction("a.jpg"), Prediction(None, error="x", engine="e")):
-        record = answer_record(prediction, ("material", "contamination", "dirt"))
+        record = prediction_record(prediction, ("material", "contamination", "dirt"))
         jsonschema.Draft202012Validator(schema).validate(record)
-    assert list(answer_record(Prediction("a"), ())) == schema["required"]
+    assert list(prediction_record(Prediction("a"), ())) == schema["required"]
 
 
 def test_json_lines_are_read_back_as_they_were(tmp_path: Path) -> None:

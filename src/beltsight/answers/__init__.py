@@ -3,7 +3,7 @@
 from beltsight.answers.columns import Column, answer_columns, flat_row
 from beltsight.answers.file import AnswerFile
 from beltsight.answers.forms import Form, form_of
-from beltsight.answers.record import answer_record, json_line
+from beltsight.answers.record import json_line
 from beltsight.answers.state import RunState
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "Form",
     "RunState",
     "answer_columns",
-    "answer_record",
     "flat_row",
     "form_of",
     "json_line",

@@ -144,7 +144,7 @@ class AnswerFile:
 
         Args:
             name: the photo's, as :meth:`skip_answered` will find it.
-            record: of :func:`beltsight.answers.answer_record`.
+            record: of :func:`beltsight.records.prediction_record`.
 
         Raises:
             BeltsightError: it cannot be written.

@@ -160,9 +160,9 @@ class FileSink:
 
     def write(self, prediction: Prediction, decision: Decision | None) -> None:
         """See :class:`Sink`."""
-        from beltsight.answers import answer_record
+        from beltsight.records import prediction_record
 
-        record = answer_record(prediction, self._tasks, decision, self._model_hash)
+        record = prediction_record(prediction, self._tasks, decision, self._model_hash)
         self._file.add(prediction.path or "", record)
 
     def save(self) -> None:
@@ -189,11 +189,11 @@ def _all_tasks(taxonomy: Taxonomy) -> tuple[str, ...]:
 
 
 def _json_printer(tasks: tuple[str, ...], model: Model) -> Print:
-    from beltsight.answers import answer_record
     from beltsight.cli.console import print_json
+    from beltsight.records import prediction_record
 
     return lambda prediction, decision: print_json(
-        answer_record(prediction, tasks, decision, model.hash)
+        prediction_record(prediction, tasks, decision, model.hash)
     )
 
 
