@@ -22,6 +22,7 @@ from beltsight.dataset import load_dataset
 from beltsight.errors import DatasetError, ModelFileError, SplitError
 from beltsight.evaluate import Evaluation, evaluate, with_twins
 from beltsight.leak import find_leak
+from beltsight.metrics import share_interval
 from beltsight.model import Model
 from beltsight.records import Sample
 
@@ -102,6 +103,30 @@ def test_the_record_follows_its_schema(model: Model, data: Path) -> None:
     record = validate(evaluate(model, data))
     assert {"split", "n", "tasks"} <= set(record)
     assert record["split"] == "test"
+
+
+def test_photos_of_one_group_widen_the_intervals(model: Model, data: Path) -> None:
+    with (data / "labels.csv").open(encoding="utf-8") as file:
+        rows = [list(row.values()) for row in csv.DictReader(file)]
+    plain = validate(evaluate(model, data, "test"))["tasks"]["material"]  # type: ignore[index]
+    # Mistakes and right answers each come in items of three photos.
+    order = {
+        path: n // 3 for n, (path, *_) in enumerate(sorted(rows, key=lambda r: int(r[0][:2]) % 5))
+    }
+    grouped = [(*row, f"item{order[row[0]]}") for row in rows]
+    write_index(data, grouped, ("path", "material", "split", "group"))
+    evaluation = evaluate(model, data, "test")
+    found = validate(evaluation)["tasks"]["material"]  # type: ignore[index]
+    assert "n_items" not in plain and found["n_items"] < found["n"] == plain["n"] == 30
+    assert found["interval"][0] < plain["interval"][0]
+    assert found["accuracy"] == plain["accuracy"]
+    result = evaluation.tasks["material"]
+    correct = result.logits.argmax(axis=1) == result.labels
+    assert tuple(found["interval"]) == share_interval(correct, result.items)
+    kept = [path not in {"20.png", "21.png"} for path in result.paths]
+    assert result.items is not None
+    without = result.accuracy_without({"20.png", "21.png"})["interval"]
+    assert tuple(without) == share_interval(correct[kept], result.items[kept])
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])

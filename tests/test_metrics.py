@@ -11,6 +11,8 @@ from sklearn import metrics as reference
 from beltsight.metrics import (
     class_figures,
     confusion_matrix,
+    effective_count,
+    share_interval,
     task_metrics,
     wilson_interval,
 )
@@ -44,6 +46,52 @@ def test_wilson_interval_agrees_with_scipy(successes: int, n: int, confidence: f
 
 def test_wilson_interval_of_nothing_is_everything() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_photos_that_repeat_each_other_count_once() -> None:
+    correct = np.arange(100) < 85
+    items = np.arange(100)
+    assert share_interval(correct) == share_interval(correct, items) == wilson_interval(85, 100)
+    # The same photo four times tells no more than once, but for n - 1 in place of n.
+    four = share_interval(np.repeat(correct, 4), np.repeat(items, 4))
+    assert four == pytest.approx(wilson_interval(85, 100), abs=1e-3)
+    # Of an item's photos as unlike as any photos, each counts; never more than there are.
+    mixed = np.tile([True, False], 50)
+    assert effective_count(mixed, np.repeat(items[:50], 2)) == 100
+    assert effective_count(np.ones(12, bool), np.repeat([4, 7, 9], 4)) == 3
+    assert share_interval(np.ones(12, bool), np.repeat([4, 7, 9], 4)) == wilson_interval(3, 3)
+    assert effective_count(mixed, np.zeros(100, int)) == 1
+    assert share_interval(correct[:0], items[:0]) == (0.0, 1.0)
+
+
+def test_intervals_hold_the_truth_though_photos_show_the_same_items() -> None:
+    rng = np.random.default_rng(0)
+    held = plain = 0
+    items = np.repeat(np.arange(60), 4)
+    for _ in range(400):
+        # Correlation 0.6 within items: Beta(a, b) with 1 / (a + b + 1) = 0.6.
+        easy = rng.beta(0.9 * 2 / 3, 0.1 * 2 / 3, 60)
+        correct = rng.random(240) < easy[items]
+        low, high = share_interval(correct, items)
+        held += low <= 0.9 <= high
+        low, high = wilson_interval(int(correct.sum()), 240)
+        plain += low <= 0.9 <= high
+    assert held >= 0.91 * 400 and plain < 0.85 * 400
+
+
+def test_figures_take_items_into_account() -> None:
+    logits, labels = draw(100)
+    items = np.arange(100) // 4
+    once, more = task_metrics(TASK, logits, labels), task_metrics(TASK, logits, labels, 1.0, items)
+    assert "n_items" not in once and more["n_items"] == 25
+    correct = logits.argmax(axis=1) == labels
+    assert tuple(more["interval"]) == share_interval(correct, items)
+    own = labels == 2
+    found = more["per_class"]["c"]["recall_interval"]
+    assert tuple(found) == share_interval(correct[own], items[own])
+    for record in (once, more):
+        record.pop("interval"), record.pop("per_class"), record.pop("n_items", None)
+    assert once == more
 
 
 def test_wilson_interval_grows_with_confidence() -> None:

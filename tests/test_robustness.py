@@ -173,6 +173,17 @@ def test_an_interrupted_call_goes_on(photos: Path, model: Model, tmp_path: Path)
     assert set(asked) == {"blur"}
 
 
+def test_photos_of_one_item_widen_the_intervals(photos: Path, model: Model) -> None:
+    rows = [f"{file.relative_to(photos)},{file.parent.name}" for file in photos.rglob("*.png")]
+    lines = ["path,material,group", *(f"{row},{row.split(',')[1]}" for row in rows)]
+    (photos / "labels.csv").write_text("\n".join(lines))
+    record = measure_robustness(model, photos / "labels.csv", "all", changes={"contrast": [0.0]})
+    row = record["changes"]["contrast"]["tasks"]["material"]["severities"][1]
+    # Three items of three photos each, and one of the items is told: as one of three.
+    assert (row["right"], row["n"]) == (3, 9)
+    assert row["interval"][0] < wilson_interval(1, 3)[0] < wilson_interval(3, 9)[0]
+
+
 def test_unreadable_photos_are_not_counted(photos: Path, model: Model) -> None:
     (photos / "red" / "0.png").write_bytes(b"no photo")
     record = measure_robustness(model, photos, "all", changes={"blur": [1.0]})

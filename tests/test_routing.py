@@ -157,6 +157,22 @@ def test_the_interval_is_that_of_a_plain_bootstrap() -> None:
         mean_cost(np.array([]))
 
 
+def test_photos_of_one_item_are_drawn_together() -> None:
+    rng = np.random.default_rng(8)
+    groups = np.repeat(np.arange(120), rng.integers(1, 8, size=120))
+    costs = rng.choice([0.0, 4.0], size=120, p=[0.8, 0.2])[groups] + rng.random(len(groups))
+    plain = []
+    for _ in range(2000):  # as one would write it down
+        drawn = [costs[groups == item] for item in rng.integers(120, size=120)]
+        plain.append(float(np.concatenate(drawn).mean()))
+    found, alone = mean_cost(costs, groups.astype(str)), mean_cost(costs)
+    assert (found.low, found.high) == pytest.approx(np.percentile(plain, [2.5, 97.5]), abs=0.05)
+    assert (found.mean, found.n, found.n_items) == (costs.mean(), len(costs), 120)
+    assert found.high - found.low > 1.5 * (alone.high - alone.low)
+    with pytest.raises(DatasetError, match="a group for each of 2 costs, got 1"):
+        mean_cost(np.ones(2), ["a"])
+
+
 @pytest.mark.parametrize(
     ("changes", "options", "said"),
     [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from beltsight.metrics import CALIBRATION_BINS, wilson_interval
+from beltsight.metrics import CALIBRATION_BINS, share_interval
 from beltsight.reliability import check_calibration, reliability_bins
 from beltsight.selective import risk_coverage
 
@@ -20,6 +20,7 @@ def confidence_figures(
     labels: NDArray[np.int64],
     threshold: float | None = None,
     novel: NDArray[np.bool_] | None = None,
+    items: NDArray[np.integer] | None = None,
 ) -> dict[str, Any]:
     """All figures of confidence of one task, as they stand in ``metrics.json``.
 
@@ -29,6 +30,8 @@ def confidence_figures(
         threshold: confidence from which on the model does not abstain, or None.
         novel: bool (N,) whether the model abstains since a photo looks unlike anything seen, or
             None where it cannot tell.
+        items: (N,) which item each photo shows, where items show in several; it widens the
+            interval of the purity.
 
     Returns:
         ``calibration``: debiased error with the band of a perfectly calibrated model, None of
@@ -49,7 +52,7 @@ def confidence_figures(
             for one in reliability_bins(confidences, correct, bins)
         ],
         "risk_coverage": risk_coverage(confidences, correct).to_record(),
-        "accepted": _accepted(confidences, correct, threshold, novel),
+        "accepted": _accepted(confidences, correct, threshold, novel, items),
     }
 
 
@@ -58,6 +61,7 @@ def _accepted(
     correct: NDArray[np.bool_],
     threshold: float | None,
     novel: NDArray[np.bool_] | None,
+    items: NDArray[np.integer] | None,
 ) -> dict[str, Any] | None:
     if threshold is None and novel is None:
         return None
@@ -72,5 +76,5 @@ def _accepted(
         "coverage": n / len(confidences),
         "right": right,
         "purity": right / n if n else None,
-        "interval": list(wilson_interval(right, n)),
+        "interval": list(share_interval(correct[chosen], None if items is None else items[chosen])),
     }

@@ -22,7 +22,7 @@ from beltsight.config import nearest
 from beltsight.dataset.index import Dataset, load_dataset
 from beltsight.errors import DatasetError, ImageError
 from beltsight.leak import Leak, find_leak, refuse_known
-from beltsight.metrics import task_metrics, wilson_interval
+from beltsight.metrics import share_interval, task_metrics
 from beltsight.model import Model
 from beltsight.records import Floats, Sample, TaskSpec
 
@@ -69,6 +69,8 @@ class TaskResult:
         novelties: float64 (N,) how unlike anything seen the photos look, or None where the model's
             card does not say.
         novel: bool (N,) whether the model abstains for that, or None.
+        items: int64 (N,) which item each photo shows, by the samples' groups; None where each
+            shows its own. It widens the intervals.
     """
 
     task: TaskSpec
@@ -80,6 +82,7 @@ class TaskResult:
     threshold: float | None = None
     novelties: NDArray[np.float64] | None = None
     novel: NDArray[np.bool_] | None = None
+    items: NDArray[np.int64] | None = None
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
@@ -89,12 +92,14 @@ class TaskResult:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """See :func:`beltsight.metrics.task_metrics`."""
-        return task_metrics(self.task, self.logits, self.labels, self.temperature)
+        return task_metrics(self.task, self.logits, self.labels, self.temperature, self.items)
 
     @cached_property
     def confidence(self) -> dict[str, Any]:
         """See :func:`beltsight.confidence.confidence_figures`."""
-        return confidence_figures(self.probabilities, self.labels, self.threshold, self.novel)
+        return confidence_figures(
+            self.probabilities, self.labels, self.threshold, self.novel, self.items
+        )
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -125,8 +130,9 @@ class TaskResult:
         n = int(kept.sum())
         if not n:
             return {"accuracy": None, "interval": None, "n": 0}
-        right = int((self.probabilities.argmax(axis=1) == self.labels)[kept].sum())
-        return {"accuracy": right / n, "interval": list(wilson_interval(right, n)), "n": n}
+        right = (self.probabilities.argmax(axis=1) == self.labels)[kept]
+        interval = share_interval(right, None if self.items is None else self.items[kept])
+        return {"accuracy": int(right.sum()) / n, "interval": list(interval), "n": n}
 
     def worst(self, count: int) -> tuple[Mistake, ...]:
         """The wrong answers whose truth was thought least probable."""
@@ -350,7 +356,25 @@ def _result(task: TaskSpec, model: Model, dataset: Dataset, rows: Sequence[_Row]
         threshold=next(card.threshold for card in model.card.tasks if card.name == task.name),
         novelties=novelties,
         novel=None if novelties is None or limit is None else novelties > limit,
+        items=items_of([sample for sample, _, _ in known]),
     )
+
+
+def items_of(samples: Sequence[Sample]) -> NDArray[np.int64] | None:
+    """Which item each photo shows: photos of one group show the same.
+
+    Returns:
+        int64 (N,) in any order, or None where no group holds two of the photos.
+
+    Example:
+        >>> rows = [Sample(Path(name), group=group) for name, group in
+        ...         (("a.jpg", "can"), ("b.jpg", None), ("c.jpg", "can"))]
+        >>> items_of(rows).tolist(), items_of(rows[:2])
+        ([0, 1, 0], None)
+    """
+    keys = [f"group {s.group}" if s.group else f"photo {s.path}" for s in samples]
+    names, places = np.unique(np.array(keys, dtype=np.str_), return_inverse=True)
+    return None if len(names) == len(keys) else np.asarray(places, np.int64)
 
 
 def _mistake(mistake: Mistake) -> dict[str, Any]:

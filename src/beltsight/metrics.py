@@ -41,12 +41,13 @@ def confusion_matrix(
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
-def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """The interval of shares that ``successes`` of ``n`` are compatible with.
 
     Args:
         successes: 0 to n.
-        n: number of trials; for 0 nothing is known and the interval is (0, 1).
+        n: number of trials, or the number of independent ones that dependent trials are worth
+            (:func:`effective_count`); for 0 nothing is known and the interval is (0, 1).
         confidence: of the interval, 0 to 1, ends excluded.
 
     Returns:
@@ -67,6 +68,66 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == n else min(1.0, centre + half)
     return low, high
+
+
+def effective_count(correct: NDArray[np.bool_], items: NDArray[np.integer] | None = None) -> float:
+    """How many photos of different items tell as much as these photos do.
+
+    Photos of one item are right or wrong together, so four of each of 100 items are worth fewer
+    than 400 photos.
+
+    Args:
+        correct: bool (N,).
+        items: (N,) which item each photo shows; None where each shows its own.
+
+    Returns:
+        p (1 - p) / v, at most N: p is the share right, v its variance as the mean over items of
+        unequal numbers of photos. The number of items where all photos, or none, are right: how
+        alike an item's photos are cannot be seen then. Source: Kish 1965, design effect; the
+        variance of a ratio, Cochran 1977, 11.2.
+
+    Example:
+        >>> correct = np.array([True, True, False, False])
+        >>> effective_count(correct), effective_count(correct, np.array([0, 0, 1, 1]))
+        (4.0, 1.0)
+    """
+    n = len(correct)
+    if items is None or not n:
+        return float(n)
+    _, places = np.unique(items, return_inverse=True)
+    photos = np.bincount(places)
+    count, share = len(photos), float(np.mean(correct))
+    if count in (1, n) or share in (0.0, 1.0):
+        return float(count)
+    off = np.bincount(places, np.asarray(correct, np.float64)) - share * photos
+    variance = float((off**2).sum()) / n**2 * count / (count - 1)
+    if variance == 0:
+        return float(n)
+    return min(float(n), share * (1 - share) / variance)
+
+
+def share_interval(
+    correct: NDArray[np.bool_], items: NDArray[np.integer] | None = None, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Wilson's interval of the share right, at the :func:`effective_count` of the photos.
+
+    Args:
+        correct: bool (N,).
+        items: (N,) which item each photo shows; None where each shows its own.
+        confidence: of the interval, 0 to 1, ends excluded.
+
+    Example:
+        >>> low, high = share_interval(np.arange(10) < 8)
+        >>> round(low, 4), round(high, 4)
+        (0.4902, 0.9433)
+    """
+    if not len(correct):
+        return 0.0, 1.0
+    right, n = int(np.sum(correct)), len(correct)
+    if items is None:
+        return wilson_interval(right, n, confidence)
+    count = effective_count(correct, items)
+    return wilson_interval(count if right == n else right * count / n, count, confidence)
 
 
 def class_figures(confusion: NDArray[np.int64]) -> list[dict[str, Any]]:
@@ -96,7 +157,11 @@ def class_figures(confusion: NDArray[np.int64]) -> list[dict[str, Any]]:
 
 
 def task_metrics(
-    task: TaskSpec, logits: Floats, labels: NDArray[np.integer], temperature: float = 1.0
+    task: TaskSpec,
+    logits: Floats,
+    labels: NDArray[np.integer],
+    temperature: float = 1.0,
+    items: NDArray[np.integer] | None = None,
 ) -> dict[str, Any]:
     """All figures of one task, as they stand in ``metrics.json`` and in a model's card.
 
@@ -105,11 +170,13 @@ def task_metrics(
         logits: float32 (N, C).
         labels: (N,) class indices; every photo is labelled.
         temperature: of the calibration; it changes the confidence, never the answer.
+        items: (N,) which item each photo shows, where items show in several photos: intervals
+            are wider by what such photos have in common. None where each shows its own.
 
     Returns:
         A record that JSON can hold; see ``assets/schemas/metrics.schema.json``. Macro F1 is the
         mean over classes that occur as truth or answer, balanced accuracy the mean recall over
-        classes that occur as truth.
+        classes that occur as truth. ``n_items`` stands there with ``items`` alone.
     """
     probabilities = softmax(logits, temperature)
     answers, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
@@ -117,10 +184,15 @@ def task_metrics(
     confusion = confusion_matrix(labels, answers, len(task.classes))
     figures = class_figures(confusion)
     n, hits = len(labels), int(correct.sum())
+    if items is not None:
+        for index, figure in enumerate(figures):
+            own = labels == index
+            figure["recall_interval"] = list(share_interval(correct[own], items[own]))
     return {
         "accuracy": _share(hits, n),
-        "interval": list(wilson_interval(hits, n)),
+        "interval": list(share_interval(correct, items)),
         "n": n,
+        **({} if items is None else {"n_items": len(np.unique(items))}),
         "macro_f1": _mean([figure["f1"] for figure in figures]),
         "balanced_accuracy": _mean([figure["recall"] for figure in figures]),
         "ece": expected_calibration_error(confidences, correct, CALIBRATION_BINS),

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from beltsight.config import nearest
 from beltsight.dataset.index import Dataset, load_dataset
 from beltsight.errors import DatasetError, ImageError
+from beltsight.evaluate import items_of
 from beltsight.explain import shrink
 from beltsight.image import decode
 from beltsight.leak import find_leak, refuse_known
-from beltsight.metrics import wilson_interval
+from beltsight.metrics import share_interval
 from beltsight.model import Model
 from beltsight.records import Floats, Photo, Sample
 from beltsight.scene import CutOut, cut_out, find_foreground
@@ -90,7 +91,8 @@ def measure_robustness(
 
     Returns:
         A record that JSON can hold: per change its unit and amounts (the neutral one first), and
-        per task and amount ``n``, ``right`` and ``accuracy`` with ``interval`` (Wilson, 95 %);
+        per task and amount ``n``, ``right`` and ``accuracy`` with ``interval`` (Wilson, 95 %,
+        wider where photos show the same item);
         ``mean`` is the mean accuracy over all amounts but the neutral one.
 
     Raises:
@@ -116,13 +118,14 @@ def measure_robustness(
         _with_plain(_kept(keep, asking, name, _asked_of(name, amounts)), plain)
         for name, amounts in wanted.items()
     ]
+    items = items_of(samples)
     return {
         "split": split,
         "data": str(dataset.root),
         "n": len(samples),
         "seed": seed,
         "model": {"name": model.card.name, "sha256": model.hash, "engine": model.engine.name},
-        "changes": {answered.change: _change_record(answered) for answered in found},
+        "changes": {answered.change: _change_record(answered, items) for answered in found},
     }
 
 
@@ -262,11 +265,12 @@ def _with_plain(answered: Answered, plain: Answered) -> Answered:
     return Answered(answered.change, (neutral, *answered.amounts), labels, answers)
 
 
-def _change_record(answered: Answered) -> dict[str, Any]:
+def _change_record(answered: Answered, items: _Ints | None) -> dict[str, Any]:
     change = CHANGES[answered.change]
     tasks = {}
     for task, labels in answered.labels.items():
-        rows = [_figures(*pair) for pair in zip(labels, answered.answers[task], strict=True)]
+        pairs = zip(labels, answered.answers[task], strict=True)
+        rows = [_figures(*pair, items) for pair in pairs]
         worse = [row["accuracy"] for row in rows[1:] if row["n"]]
         if worse:
             tasks[task] = {"severities": rows, "mean": float(np.mean(worse))}
@@ -278,14 +282,16 @@ def _change_record(answered: Answered) -> dict[str, Any]:
     }
 
 
-def _figures(labels: _Ints, answers: _Ints) -> dict[str, Any]:
+def _figures(labels: _Ints, answers: _Ints, items: _Ints | None) -> dict[str, Any]:
     asked = labels != _NOT_ASKED
-    n, right = int(asked.sum()), int((labels == answers)[asked].sum())
+    correct = (labels == answers)[asked]
+    n, right = len(correct), int(correct.sum())
+    interval = share_interval(correct, None if items is None else items[asked])
     return {
         "n": n,
         "right": right,
         "accuracy": right / n if n else None,
-        "interval": list(wilson_interval(right, n)) if n else None,
+        "interval": list(interval) if n else None,
     }
 
 

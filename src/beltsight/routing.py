@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,19 +50,21 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class MeanCost:
-    """A mean cost per item, or a difference of two, with its 95 % interval.
+    """A mean cost per photo, or a difference of two, with its 95 % interval.
 
     Args:
-        mean: per item, in the policy's unit.
+        mean: per photo, in the policy's unit.
         low: 2.5th percentile over resampled items.
         high: 97.5th percentile.
-        n: number of items.
+        n: number of photos.
+        n_items: number of items that they show.
     """
 
     mean: float
     low: float
     high: float
     n: int
+    n_items: int
 
 
 def route_all(
@@ -155,31 +158,40 @@ def realised_costs(decider: Decider, chosen: Indices, right: Indices) -> Array:
     return np.asarray(decider.costs[chosen, right])
 
 
-def mean_cost(costs: Array, *, seed: int = 0) -> MeanCost:
-    """The mean cost per item with the interval of a bootstrap over items.
+def mean_cost(
+    costs: Array, groups: Sequence[Any] | NDArray[Any] | None = None, *, seed: int = 0
+) -> MeanCost:
+    """The mean cost per photo with the interval of a bootstrap over items.
 
     Two ways to decide are compared by the mean of their difference on the same items:
-    ``mean_cost(costs_of_one - costs_of_another)``, a paired bootstrap.
+    ``mean_cost(costs_of_one - costs_of_another, groups)``, a paired bootstrap.
 
     Args:
-        costs: float (N,).
+        costs: float (N,), one per photo.
+        groups: (N,) the item that each photo shows: all photos of an item are drawn together,
+            since they go right or wrong together. Each shows its own where left out.
         seed: of the resampling.
 
     Raises:
-        DatasetError: no item.
+        DatasetError: no item, or not one group for each cost.
 
     Example:
-        >>> mean_cost(np.array([1.0, 1.0, 1.0]))
-        MeanCost(mean=1.0, low=1.0, high=1.0, n=3)
+        >>> mean_cost(np.array([1.0, 1.0, 1.0]), ["can", "can", "box"])
+        MeanCost(mean=1.0, low=1.0, high=1.0, n=3, n_items=2)
     """
     if not len(costs):
         raise DatasetError("no item to take the mean cost of; expected at least one")
-    # Few costs are possible; how often each is drawn is all that a resample's mean depends on.
-    values, counts = np.unique(np.asarray(costs, np.float64).round(9), return_counts=True)
+    if groups is not None and len(groups) != len(costs):
+        raise DatasetError(f"expected a group for each of {len(costs)} costs, got {len(groups)}")
+    places = np.arange(len(costs)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    photos = np.bincount(places)
+    sums = np.bincount(places, np.asarray(costs, np.float64)).round(9)
+    # Few pairs are possible; how often each is drawn is all that a resample's mean depends on.
+    pairs, counts = np.unique(np.stack([sums, photos], axis=1), axis=0, return_counts=True)
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(costs), counts / len(costs), size=_RESAMPLES)
-    low, high = np.percentile(drawn @ values / len(costs), [2.5, 97.5])
-    return MeanCost(float(np.mean(costs)), float(low), float(high), len(costs))
+    drawn = rng.multinomial(len(photos), counts / len(photos), size=_RESAMPLES)
+    low, high = np.percentile(drawn @ pairs[:, 0] / (drawn @ pairs[:, 1]), [2.5, 97.5])
+    return MeanCost(float(np.mean(costs)), float(low), float(high), len(costs), len(photos))
 
 
 def _check_probabilities(decider: Decider, probabilities: Mapping[str, Array]) -> int:

@@ -102,8 +102,10 @@ def compare(
         chosen = _chosen(decider, table, used)
         costs = {way: realised_costs(decider, routes, right) for way, routes in chosen.items()}
         found[name] = {
-            "cost": {way: _cost(values) for way, values in costs.items()},
-            "saved": {way: _cost(costs[way] - costs["policy"]) for way in WAYS if way != "policy"},
+            "cost": {way: _cost(values, groups) for way, values in costs.items()},
+            "saved": {
+                way: _cost(costs[way] - costs["policy"], groups) for way in WAYS if way != "policy"
+            },
             "by_hand": {
                 way: float((routes == decider.routes.index("hand-sort")).mean())
                 for way, routes in chosen.items()
@@ -131,8 +133,8 @@ def _chosen(
     }
 
 
-def _cost(costs: NDArray[np.float64]) -> dict[str, float]:
-    mean = mean_cost(costs)
+def _cost(costs: NDArray[np.float64], groups: Sequence[str]) -> dict[str, float]:
+    mean = mean_cost(costs, groups)
     return {"mean": round(mean.mean, 4), "low": round(mean.low, 4), "high": round(mean.high, 4)}
 
 

@@ -239,15 +239,16 @@ def _twins_line(evaluation: Evaluation, twins: Mapping[str, str]) -> str:
 
 
 def _accuracy(figures: Mapping[str, Any]) -> str:
-    """Of the keys ``accuracy``, ``interval`` and ``n``."""
+    """Of the keys ``accuracy``, ``interval``, ``n`` and, where there, ``n_items``."""
     from beltsight.report.render import percent
 
     if figures["accuracy"] is None:
         return "no photo left"
     low, high = figures["interval"]
+    items = f" photos of {figures['n_items']} items" if "n_items" in figures else ""
     return (
         f"accuracy {percent(figures['accuracy'])} "
-        f"(95 % interval {percent(low)} to {percent(high)}, n = {figures['n']})"
+        f"(95 % interval {percent(low)} to {percent(high)}, n = {figures['n']}{items})"
     )
 
 

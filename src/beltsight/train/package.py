@@ -22,6 +22,7 @@ from beltsight.card import (
     pack_marks,
 )
 from beltsight.engines import Engine, run_in_batches
+from beltsight.evaluate import items_of
 from beltsight.metrics import task_metrics
 from beltsight.novelty import Novelty, NoveltyCard, fit_novelty
 from beltsight.records import Floats, TaskSpec
@@ -170,11 +171,14 @@ def _measure(
     tasks: tuple[TaskSpec, ...], logits: dict[str, Floats], val: PreparedPhotos
 ) -> tuple[dict[str, float], dict[str, Any]]:
     temperatures, metrics = {}, {}
+    items = items_of(val.samples)
     for column, task in enumerate(tasks):
         known = val.labels[:, column] != UNLABELLED
         scores, labels = logits[task.name][known], val.labels[known, column]
         temperatures[task.name] = fit_temperature(scores, labels)
-        metrics[task.name] = task_metrics(task, scores, labels, temperatures[task.name])
+        metrics[task.name] = task_metrics(
+            task, scores, labels, temperatures[task.name], None if items is None else items[known]
+        )
     return temperatures, {"split": "val", "n": len(val), "tasks": metrics}
 
 
