@@ -155,10 +155,6 @@ def test_every_reason_is_explained_and_tested() -> None:
         assert f'"{reason}"' in mine
 
 
-def test_rounded_probabilities_are_probabilities() -> None:
-    assert decision(sure("glass") | {"material": [0.9995, 0.0, 0.0]}).reason == "confident"
-
-
 # Probabilities
 
 

@@ -58,8 +58,9 @@ def are_probabilities(rows: Array) -> NDArray[np.bool_]:
         bool (N,).
 
     Example:
-        >>> are_probabilities(np.array([[0.7, 0.3], [3.0, -2.0], [0.7, np.nan]])).tolist()
-        [True, False, False]
+        >>> rows = np.array([[0.7, 0.3], [0.6995, 0.3], [3.0, -2.0], [0.6, 0.6], [0.7, np.nan]])
+        >>> are_probabilities(rows).tolist()
+        [True, True, False, False, False]
     """
     rows = np.asarray(rows, np.float64)
     return np.asarray((rows >= -_SAME).all(axis=1) & (np.abs(rows.sum(axis=1) - 1.0) <= _ROUNDED))
