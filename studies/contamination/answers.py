@@ -58,6 +58,11 @@ class Row:
     overlap_against: float = -1.0
 
     @property
+    def item(self) -> str:
+        """The photo that it was made of: several made photos may show one item."""
+        return self.twin.rsplit(".", 2)[0]
+
+    @property
     def answer(self) -> int:
         """The level that the model answers."""
         return int(np.argmax([self.clean, self.partly, self.heavily]))

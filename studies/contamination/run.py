@@ -29,10 +29,11 @@ from studies.contamination.chart import draw_chart  # noqa: E402
 from studies.contamination.figures import (  # noqa: E402
     confusion,
     figures_of,
+    material_told,
     recall_table,
-    right_by_photo,
-    share_of,
+    right_by_item,
     summary,
+    told,
     without_copies,
 )
 from studies.contamination.photos import (  # noqa: E402
@@ -46,7 +47,7 @@ from studies.contamination.photos import (  # noqa: E402
 from studies.contamination.tables import by_kind, first_seeds, results_text  # noqa: E402
 from studies.runner import write_json  # noqa: E402
 from studies.study import Sweep  # noqa: E402
-from studies.tables import Result, fill_markers, mcnemar  # noqa: E402
+from studies.tables import Result, difference, fill_markers  # noqa: E402
 from studies.trained import load_results  # noqa: E402
 
 from studies import sweep as sweeping  # noqa: E402
@@ -126,24 +127,30 @@ def asked_figures(
     clean = [row for row in rows if row.set == CLEAN]
     together = {
         "n": len(every),
-        "level": share_of(row.answer == row.level for row in every),
+        "n_items": len({row.item for row in every}),
+        "level": told(every),
         "confusion": confusion(every),
         "recall": recall_table(every),
-        "material": share_of(row.material == row.material_answer for row in every),
-        "material_clean": share_of(row.material == row.material_answer for row in clean),
+        "material": material_told(every),
+        "material_clean": material_told(clean),
     }
     return {"kinds": kinds, "together": together, "summary": summary(kinds)}
 
 
 def against(joint: list[Row], two: list[Row]) -> dict[str, Any]:
-    """Joint training against two stages on the same photos, task by task."""
+    """How much better joint training is than two stages on the same items, task by task.
+
+    A bootstrap over items: photos of one item are right or wrong together, so that counting each
+    as a trial, as McNemar's test would, finds differences where there are none.
+    """
     found = {}
     for task in ("material", "contamination"):
-        a, b = (right_by_photo(without_copies(rows), task) for rows in (joint, two))
+        a, b = (right_by_item(without_copies(rows), task) for rows in (joint, two))
         shared = sorted(a.keys() & b.keys())
-        first, second = (np.array([float(each[name]) for name in shared]) for each in (a, b))
-        only_joint, only_two, p = mcnemar(first, second)
-        found[task] = {"n": len(shared), "only_joint": only_joint, "only_two": only_two, "p": p}
+        first, second = (np.array([[each[item] for item in shared]]) for each in (a, b))
+        gap = difference(first, second)
+        interval = [round(gap.low, 4), round(gap.high, 4)]
+        found[task] = {"n_items": len(shared), "gain": round(gap.mean, 4), "interval": interval}
     return found
 
 

@@ -53,16 +53,18 @@ def results_text(results: Sequence[Result], plan: Plan, split: str) -> str:
 def kind_table(kinds: dict[str, dict[str, Any]]) -> str:
     """Per kind what is told of it, by a model that knows it and by one that does not."""
     rows = [
-        "| kind | model | AUC clean / dirty | level | level, outside the margin | level error "
-        "| dirt | material, clean | material, dirty |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| kind | model | AUC clean / dirty | AUC spotless / dirty | level | level, with dirt "
+        "| level, outside the margin | level error | dirt | material, clean | material, dirty |",
+        "|---" * 11 + "|",
     ]
     for kind, pair in kinds.items():
         for name, each in pair.items():
-            auc = each["auc"]
+            auc, spotless = each["auc"], each["auc_spotless"]
             cells = [
                 _with_interval(auc["value"], auc["interval"], 3),
+                _with_interval(spotless["value"], spotless["interval"], 3),
                 _share(each["level"]),
+                _share(each["level_with_dirt"]),
                 _share(each["level_outside_margin"]),
                 _number(each["ordinal_error"]),
                 _share(each["dirt"]),
@@ -80,21 +82,14 @@ def kind_table(kinds: dict[str, dict[str, Any]]) -> str:
 def summary_rows(name: str, kinds: dict[str, Any]) -> list[str]:
     """The mean over kinds, and the worst kind of each figure."""
     found = summary(kinds)
-    errors = found["ordinal_error"]
-    mean = [
-        f"**{found['auc']['mean']:.3f}**",
-        f"**{percent(found['level']['mean'])}**",
-        f"**{percent(found['level_outside_margin']['mean'])}**",
-        _number(errors["mean"]),
-    ]
-    worst = [
-        f"{found['auc']['least']:.3f} ({found['auc']['worst']})",
-        *(
-            f"{percent(found[key]['least'])} ({found[key]['worst']})"
-            for key in ("level", "level_outside_margin")
-        ),
-        f"{_number(errors['most'])} ({errors['worst']})",
-    ]
+    areas, levels = ("auc", "auc_spotless"), ("level", "level_with_dirt", "level_outside_margin")
+    mean = [f"**{found[key]['mean']:.3f}**" if key in found else "-" for key in areas]
+    mean += [f"**{percent(found[key]['mean'])}**" if key in found else "-" for key in levels]
+    worst = [_worst(found.get(key), "{:.3f}", 1) for key in areas]
+    worst += [_worst(found.get(key), "{:.1f} %", 100) for key in levels]
+    errors = found.get("ordinal_error", {"mean": None, "most": None, "worst": "-"})
+    mean.append(_number(errors["mean"]))
+    worst.append(f"{_number(errors['most'])} ({errors['worst']})")
     count = len(kinds)
     return [
         f"| mean of {count} | {name} | {' | '.join(mean)} | | | |",
@@ -110,12 +105,16 @@ def reading_notes(chosen: dict[str, Result], plan: Plan, split: str) -> str:
     lines = [
         "Seen: the model of all kinds. Unseen: a model that learned from every kind but this one, "
         "and chose its epoch without it.",
-        f"AUC: {each['auc']['n_clean']} photos without any dirt against those of the kind that are "
-        f"partly or heavily dirty (about {each['auc']['n_dirty']}), by 1 - P(clean); DeLong's "
-        "interval. All other intervals are Wilson's. They take photos as independent; some items "
-        "whose outline is trusted stand for others of their class and come twice.",
+        "AUC clean / dirty: photos of the kind whose level is clean, with specks or without "
+        f"(about {each['auc']['n_clean']}), against those that are partly or heavily dirty (about "
+        f"{each['auc']['n_dirty']}), by 1 - P(clean). Spotless / dirty: the "
+        f"{each['auc_spotless']['n_clean']} photos without any dirt against them, which is easier.",
+        f"Intervals: {each['n']} photos of a kind show {each['level']['n_items']} items, as those "
+        "whose outline is trusted stand for others of their class. Photos of one item are no "
+        "independent trials: DeLong's variance is over items, Wilson's interval at an effective "
+        "count.",
         f"Outside the margin: shares that are more than {100 * plan.margin:g} points from both "
-        "thresholds. Level error: mean distance in levels.",
+        "thresholds. With dirt: any share over 0. Level error: mean distance in levels.",
         "Dirt: told where it has a label (none, dust, organic). Wet has none, and nobody can tell "
         "unseen dust by a label that no other kind has.",
         "Material: of the items that are dirty, on their photos with and without the dirt.",
@@ -206,15 +205,21 @@ def stages_text(chosen: dict[str, Result], split: str) -> str:
         rows.append(
             f"| {titles[name]} | {_share(together['material_clean'])} "
             f"| {_share(together['material'])} | {_share(together['level'])} "
-            f"| {summary(asked['kinds'])['auc']['mean']:.3f} |"
+            f"| {_mean_auc(asked['kinds'])} |"
         )
     pairs = chosen["two-stage"]["asked"][split].get("against_joint", {})
     told = [
-        f"{task}: {pair['only_joint']} photos only joint training has right, {pair['only_two']} "
-        f"only the two stages (McNemar p {_p(pair['p'])})"
+        f"{task}: {100 * pair['gain']:+.1f} points ({100 * pair['interval'][0]:+.1f} to "
+        f"{100 * pair['interval'][1]:+.1f}, {pair['n_items']} items)"
         for task, pair in pairs.items()
     ]
-    return "\n".join(rows) + (f"\n\nOn the same photos, {'; '.join(told)}." if told else "")
+    note = f"\n\nJoint training over two stages on the same items: {'; '.join(told)}."
+    return "\n".join(rows) + (note if told else "")
+
+
+def _mean_auc(kinds: dict[str, Any]) -> str:
+    found = summary(kinds)
+    return f"{found['auc']['mean']:.3f}" if "auc" in found else "-"
 
 
 def _share(found: dict[str, Any], *, brief: bool = False, counts: bool = False) -> str:
@@ -240,5 +245,5 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _p(value: float) -> str:
-    return f"{value:.2g}" if value >= 0.001 else "< 0.001"
+def _worst(found: dict[str, Any] | None, shape: str, unit: float) -> str:
+    return f"{shape.format(unit * found['least'])} ({found['worst']})" if found else "-"

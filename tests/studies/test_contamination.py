@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from scipy.stats import binom
 from sklearn.metrics import roc_auc_score
 from studies.contamination import run
 from studies.contamination.answers import LEVELS, Row, judge_map, judged_row, read_rows, write_rows
@@ -20,7 +21,7 @@ from studies.contamination.chart import draw_chart
 from studies.contamination.figures import (
     auc,
     figures_of,
-    right_by_photo,
+    right_by_item,
     share_of,
     summary,
     without_copies,
@@ -73,10 +74,15 @@ def test_a_misspelt_key_is_refused(tmp_path: Path) -> None:
 
 
 def test_shares_are_wilsons() -> None:
-    found = share_of([True] * 8 + [False] * 2)
-    assert (found["right"], found["n"], found["share"]) == (8, 10, 0.8)
+    marks = [(number < 8, f"{number}.jpg") for number in range(10)]
+    found = share_of(marks)
+    assert (found["right"], found["n"], found["share"], found["n_items"]) == (8, 10, 0.8, 10)
     assert found["interval"] == pytest.approx(wilson_interval(8, 10), abs=1e-4)
     assert share_of([])["share"] is None
+    # Six kinds on the same items, right or wrong alike: no more is known than from one.
+    six = share_of(marks * 6)
+    assert (six["n"], six["n_items"]) == (60, 10)
+    assert six["interval"] == pytest.approx(wilson_interval(7.2, 9), abs=2e-4)
 
 
 def test_auc_is_that_of_scikit_learn_with_ties() -> None:
@@ -94,6 +100,26 @@ def test_auc_is_that_of_scikit_learn_with_ties() -> None:
     ]
     low, high = found["interval"]
     assert high - low == pytest.approx(3.92 * float(np.std(values)), rel=0.25)
+
+
+def test_auc_over_items_that_show_in_several_photos() -> None:
+    rng = np.random.default_rng(1)
+
+    def drawn() -> dict[str, Any]:
+        """Eighty items, each clean and in two dirty photos; an item's scores go together."""
+        own = rng.normal(0, 1, 80)
+        clean = own + rng.normal(0, 0.3, 80)
+        dirty = np.tile(own, 2) + rng.normal(1, 0.3, 160)
+        items = [f"{n}" for n in range(80)]
+        return auc(clean.tolist(), dirty.tolist(), items, items * 2)
+
+    found = [drawn() for _ in range(200)]
+    values = np.array([each["value"] for each in found])
+    widths = np.array([each["interval"][1] - each["interval"][0] for each in found])
+    assert widths.mean() == pytest.approx(3.92 * values.std(), rel=0.25)
+    scores = rng.normal(0, 1, 50).tolist(), rng.normal(1, 1, 40).tolist()
+    apart = auc(*scores, [f"a{n}" for n in range(50)], [f"b{n}" for n in range(40)])
+    assert apart == auc(*scores)
 
 
 def test_auc_at_its_ends() -> None:
@@ -133,11 +159,23 @@ def test_figures_by_hand() -> None:
     assert (found["level_outside_margin"]["right"], found["level_outside_margin"]["n"]) == (3, 3)
     assert found["ordinal_error"] == pytest.approx(2 / 5)
     assert found["confusion"] == [[1, 0, 0], [2, 1, 0], [0, 0, 1]]
-    # Clean 0.2, 0.9, 0.2; dirty 0.9, 0.2, 0.9, 0.2: 4 over, 2 + 4 equal, 2 under, of 12.
-    assert found["auc"]["value"] == pytest.approx((4 + 0.5 * 6) / 12, abs=1e-4)
+    # Spotless 0.2, 0.9, 0.2; dirty 0.9, 0.2, 0.9, 0.2: 4 over, 2 + 4 equal, 2 under, of 12.
+    assert found["auc_spotless"]["value"] == pytest.approx((4 + 0.5 * 6) / 12, abs=1e-4)
+    # Of the kind itself, d alone is clean, 0.2: 2 over, 2 equal, of 4.
+    assert found["auc"]["value"] == pytest.approx((2 + 0.5 * 2) / 4, abs=1e-4)
+    assert (found["level_with_dirt"]["right"], found["level_with_dirt"]["n"]) == (2, 4)
     assert (found["dirt"]["right"], found["dirt"]["n"]) == (2, 3)
     assert found["recall"]["glass"]["partly"]["n"] == 3
     assert found["recall"]["all"]["heavily"]["share"] == 1
+
+
+def test_specks_are_clean_and_have_to_be_told_so() -> None:
+    specks = [answered("mud", "f", 0.03, 1), answered("mud", "g", 0.04, 0)]
+    found = figures_of([*ROWS, *specks], "mud", PLAN, BORDERS)
+    assert (found["auc"]["n_clean"], found["auc_spotless"]["n_clean"]) == (3, 3)
+    # Clean 0.2, 0.9, 0.2; dirty 0.9, 0.2, 0.9, 0.2 of other photos than the spotless ones.
+    assert found["auc"]["value"] == pytest.approx((4 + 0.5 * 6) / 12, abs=1e-4)
+    assert (found["level_with_dirt"]["right"], found["level_with_dirt"]["n"]) == (3, 6)
 
 
 def test_material_is_compared_on_the_same_items() -> None:
@@ -197,21 +235,45 @@ def test_means_and_the_worst_kind() -> None:
     assert found["level"] == {"mean": pytest.approx(0.8), "worst": "mud", "least": 0.6}
     assert found["ordinal_error"] == {"mean": pytest.approx(0.2), "worst": "mud", "most": 0.4}
     assert found["map_hit"]["worst"] == "mud"  # wet has no partly dirty item
+    nothing = figures_of([row for row in ROWS if row.set == CLEAN], "dust", PLAN, BORDERS)
+    assert nothing["ordinal_error"] is None
+    # What is not known is no error of 0.
+    assert summary({"mud": kinds["mud"], "dust": nothing})["ordinal_error"]["mean"] == 0.4
+    assert "ordinal_error" not in summary({"dust": nothing})
 
 
 def test_photos_without_dirt_count_once() -> None:
     more = [*ROWS, answered("wet", "d", 0, 0), answered("wet", "a", 0.4, 2)]
     assert Counter(row.set for row in without_copies(more)) == {"mud": 5, "wet": 1}
-    right = right_by_photo(ROWS, "contamination")
-    assert [right[f"mud/{twin}"] for twin in "abcde"] == [True, False, True, True, False]
-    assert right_by_photo(ROWS, "material")["mud/a"] is False
 
 
-def test_two_stages_are_compared_photo_by_photo() -> None:
+def test_photos_of_one_item_are_taken_together() -> None:
+    rows = [
+        answered("mud", "glass/1.jpg.0.jpg", 0.5, 2),
+        answered("wet", "glass/1.jpg.3.jpg", 0.5, 0),
+        answered("wet", "glass/2.jpg.0.jpg", 0.1, 1, material_answer="metal"),
+    ]
+    assert right_by_item(rows, "contamination") == {"glass/1.jpg": 0.5, "glass/2.jpg": 1.0}
+    assert right_by_item(rows, "material") == {"glass/1.jpg": 1.0, "glass/2.jpg": 0.0}
+
+
+def test_two_stages_are_compared_item_by_item() -> None:
     two = [replace(row, material_answer="glass") for row in ROWS]
     found = run.against(ROWS, two)
-    assert found["material"] == {"n": 5, "only_joint": 0, "only_two": 1, "p": 1.0}
-    assert found["contamination"]["only_joint"] == found["contamination"]["only_two"] == 0
+    assert found["material"]["gain"] == pytest.approx(-1 / 5) and found["material"]["n_items"] == 5
+    assert found["contamination"]["gain"] == 0
+    # Six kinds of dirt on the same items are no six trials.
+    twins = [answered("mud", f"{n}", 0.5, 2 * (n < 9), material_answer="metal") for n in range(20)]
+    others = [
+        replace(row, material_answer="glass" if n < 5 else "metal") for n, row in enumerate(twins)
+    ]
+    one = run.against(others, twins)
+    six = run.against(*([replace(row, set=kind) for kind in KINDS for row in rows]
+                        for rows in (others, twins)))  # fmt: skip
+    assert six == one and one["material"]["gain"] == 0.25
+    low, high = one["material"]["interval"]
+    # Five of twenty items, resampled: binomial.
+    assert (low, high) == pytest.approx(binom(20, 0.25).ppf([0.025, 0.975]) / 20, abs=0.051)
 
 
 @pytest.fixture
@@ -293,7 +355,8 @@ def test_tables_hold_what_is_there(tmp_path: Path) -> None:
     results = [result(name) for name in names]
     text = results_text(results, PLAN, "val")
     assert text.count("| unseen |") == 2 * 6 + 3 and "7.0 to 7.0 minutes" in text
-    assert "| two stages (two-stage) |" in text and "McNemar p 1" in text
+    assert "| two stages (two-stage) |" in text
+    assert "material: +0.0 points (+0.0 to +0.0, 5 items)" in text
     kinds = by_kind({each["variant"]: each for each in results}, PLAN, "val")
     draw_chart(kinds, "val", tmp_path / "kinds.svg")
     assert (tmp_path / "kinds.svg").stat().st_size > 5000
