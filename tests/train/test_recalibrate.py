@@ -109,6 +109,19 @@ def test_photos_that_chose_the_model_certify_nothing(tmp_path: Path) -> None:
     assert "does not record which photos" in unknown.purity.overall.statement
 
 
+def test_photos_of_one_item_certify_nothing(tmp_path: Path) -> None:
+    photos = certifiable(tmp_path)
+    model = marked(photos, tmp_path, slice(0))
+    rows = ["path,material,group"]
+    for number, path in enumerate(sorted(photos.rglob("*.png"))):
+        name = path.relative_to(photos).as_posix()
+        rows.append(f"{name},{path.parent.name},item{number // 2}")
+    (photos / "labels.csv").write_text("\n".join(rows) + "\n")
+    found = recalibrate(model, photos, tmp_path / "new.onnx", split="all", purity=0.9)
+    assert found.purity is not None and not found.purity.overall.is_certified
+    assert "some of these photos show the same item" in found.purity.overall.statement
+
+
 def test_the_new_model_knows_the_photos_and_drops_figures_of_old_temperatures(
     photos: Path, tmp_path: Path
 ) -> None:

@@ -27,6 +27,8 @@ from beltsight.train.export import restate_card
 # What a card states of a task that holds for one temperature only.
 _OF_TEMPERATURE = {"temperature", "ece", "calibration_error", "reliability"}
 
+_SAME_ITEMS = "some of these photos show the same item, and the proof counts each photo as one"
+
 
 @dataclass(frozen=True, slots=True)
 class FittedTemperature:
@@ -138,7 +140,7 @@ def recalibrate(
                 f"{dataset.root}: no photo has a label for {cards[wanted].name}, whose purity is "
                 "wanted"
             )
-        known = _known(evaluation)
+        known = _known(evaluation) or ("" if result.items is None else _SAME_ITEMS)
         cards[wanted], choices = _sure(cards[wanted], result, purity, novelty, known)
     card = model.card.model_copy(
         update={
