@@ -220,7 +220,8 @@ def test_what_is_accepted_leaves_out_the_novel(data: Path, tmp_path: Path) -> No
     text = beltsight("evaluate", model, data, "--out", tmp_path / "out").out
     assert "accepted (confidence from 0.500; 4 unlike anything seen left out): 8 photos" in text
     page = (tmp_path / "out" / "index.html").read_text()
-    assert "leaves to people 4 photos unlike anything seen; it accepts 8 of 12" in page
+    assert "By its threshold 0.500 and leaving to people 4 photos unlike anything seen, " in page
+    assert "the model accepts 8 of 12 (the dot)" in page
 
 
 @pytest.mark.parametrize("split", ["dev", "", "TESTS"])
