@@ -34,6 +34,7 @@ HEAVY = {"numpy", "cv2", "onnxruntime", "jinja2", "rich", "PIL", "pydantic"}
 STUDIES_MAY_IMPORT = (  # docs/api.md says so
     "beltsight.scene", "beltsight.dataset.soil", "beltsight.reliability", "beltsight.selective",
     "beltsight.novelty", "beltsight.routing", "beltsight.explain", "beltsight.robustness",
+    "beltsight.metrics",
 )  # fmt: skip
 STUDIES_MAY_ALSO = {("beltsight.model", "DEFAULT_MODEL")}
 

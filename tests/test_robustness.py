@@ -173,6 +173,22 @@ def test_an_interrupted_call_goes_on(photos: Path, model: Model, tmp_path: Path)
     assert set(asked) == {"blur"}
 
 
+def test_kept_answers_are_those_to_the_same_bytes_and_version(
+    photos: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep, changes = tmp_path / "keep", {"contrast": [0.5]}
+    measure_robustness(model, photos, "all", changes=changes, keep=keep)
+    first = photos / "blue" / "0.png"
+    first.write_bytes((photos / "red" / "0.png").read_bytes())
+    record = measure_robustness(model, photos, "all", changes=changes, keep=keep)
+    rows = record["changes"]["contrast"]["tasks"]["material"]["severities"]
+    assert [row["right"] for row in rows] == [8, 8]
+    assert len(list(keep.iterdir())) == 4
+    monkeypatch.setattr("beltsight.robustness.version", lambda name: "0.0.0")
+    measure_robustness(model, photos, "all", changes=changes, keep=keep)
+    assert len(list(keep.iterdir())) == 6
+
+
 def test_photos_of_one_item_widen_the_intervals(photos: Path, model: Model) -> None:
     rows = [f"{file.relative_to(photos)},{file.parent.name}" for file in photos.rglob("*.png")]
     lines = ["path,material,group", *(f"{row},{row.split(',')[1]}" for row in rows)]

@@ -13,6 +13,8 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,12 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from beltsight.card import content_hash
 from beltsight.config import nearest
 from beltsight.dataset.index import Dataset, load_dataset
 from beltsight.errors import DatasetError, ImageError
 from beltsight.evaluate import items_of
 from beltsight.explain import shrink
-from beltsight.image import decode
+from beltsight.image import decode, read_photo_bytes
 from beltsight.leak import find_leak, refuse_known
 from beltsight.metrics import share_interval
 from beltsight.model import Model
@@ -86,7 +89,7 @@ def measure_robustness(
         seed: of what is drawn; each photo draws its own, the same for all amounts of a change.
         batch_size: photos per call of the engine.
         keep: a folder for the answers to each change: a call that was interrupted goes on, and
-            one with the same model, photos and amounts asks nothing again.
+            one with the same model, photos (byte for byte) and amounts asks nothing again.
         progress: called with (change, photos done, photos in all).
 
     Returns:
@@ -153,7 +156,7 @@ def find_others(samples: Sequence[Sample], seed: int) -> list[tuple[Sample, CutO
     return found[:_OTHERS]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Asking:
     """Which model is asked about which photos."""
 
@@ -163,6 +166,11 @@ class _Asking:
     seed: int
     batch_size: int
     progress: Progress
+
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """Of the photos' files; empty for those that cannot be read."""
+        return tuple(_file_digest(sample.path) for sample in self.samples)
 
     def answered(self, change: str, amounts: tuple[float, ...]) -> Answered:
         """Ask about all photos at all amounts of a change."""
@@ -301,8 +309,12 @@ def _kept(
     """The answers to a change: from the folder, or asked for and kept there."""
     if folder is None:
         return asking.answered(change, amounts)
-    names = [[asking.dataset.shown_path(s), sorted(s.labels.items())] for s in asking.samples]
-    parts = [asking.model.hash, names, asking.seed, change, amounts]
+    names = [
+        [asking.dataset.shown_path(sample), digest, sorted(sample.labels.items())]
+        for sample, digest in zip(asking.samples, asking.digests, strict=True)
+    ]
+    # What a change does to a photo may differ between versions.
+    parts = [version("beltsight"), asking.model.hash, names, asking.seed, change, amounts]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     file = folder / f"{change}-{digest[:16]}.npz"
     tasks = [task.name for task in asking.model.tasks]
@@ -319,6 +331,13 @@ def _kept(
         np.savez(out, **arrays)  # type: ignore[arg-type]
     draft.replace(file)
     return answered
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return content_hash(read_photo_bytes(path))
+    except ImageError:
+        return ""
 
 
 def _labelled(dataset: Dataset, model: Model) -> tuple[Sample, ...]:

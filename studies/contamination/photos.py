@@ -8,11 +8,13 @@ the same photos without any.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import subprocess
 import sys
 import tomllib
 from collections.abc import Collection, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -141,15 +143,20 @@ def make_set(
     """Call ``beltsight soil`` unless the set is there; an interrupted call goes on.
 
     Raises:
-        SystemExit: it fails, or the set was made with other options or settings.
+        SystemExit: it fails, or the set was made of other photos, with other options or settings.
     """
     settings = write_settings(folder, clean=clean)
-    made = {"options": list(options), "settings": settings.read_text(encoding="utf-8")}
+    made = {
+        "options": list(options),
+        "settings": settings.read_text(encoding="utf-8"),
+        "photos": digest_of(data),
+        "version": beltsight.__version__,
+    }
     note = folder / f"{name}.json"
     if note.exists() and json.loads(note.read_text(encoding="utf-8")) != made:
         raise SystemExit(
-            f"{folder / name} was made with other options or settings; remove {folder} "
-            "to make the photos anew"
+            f"{folder / name} was made with other options or settings, of other photos or by "
+            f"another version; remove {folder} to make the photos anew"
         )
     if not (folder / name / "labels.csv").exists():
         note.parent.mkdir(parents=True, exist_ok=True)
@@ -161,6 +168,17 @@ def make_set(
         if done.returncode:
             raise SystemExit(f"{' '.join(call)} failed:\n{done.stderr[-2000:]}")
     return name
+
+
+@cache
+def digest_of(data: Path) -> str:
+    """Of the names and the contents of all files of a data set, a folder or a CSV beside photos."""
+    root = data if data.is_dir() else data.parent
+    found = hashlib.sha256()
+    for file in sorted(path for path in root.rglob("*") if path.is_file()):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        found.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())
+    return found.hexdigest()
 
 
 def write_settings(folder: Path, *, clean: bool) -> Path:

@@ -5,6 +5,7 @@ python studies/novelty/run.py     # 5 minutes on one thread; embeddings are kept
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from math import ceil
 from pathlib import Path
@@ -37,9 +38,10 @@ Outputs = tuple[Table, Table]
 
 def embed(model: beltsight.Model, paths: list[Path], file: Path) -> Outputs:
     """Embeddings and material logits of the photos that can be read; kept in a file."""
+    identity = asked_of(model, paths)
     if file.exists():
         with np.load(file) as kept:
-            if str(kept["model"]) == model.hash and int(kept["asked"]) == len(paths):
+            if "identity" in kept and str(kept["identity"]) == identity:
                 return kept["embedding"].astype(np.float64), kept["material"].astype(np.float64)
     names = ["embedding", "material"]
     found = [
@@ -53,10 +55,16 @@ def embed(model: beltsight.Model, paths: list[Path], file: Path) -> Outputs:
         file,
         embedding=arrays["embedding"],
         material=arrays["material"],
-        model=model.hash,
-        asked=len(paths),
+        identity=identity,
     )
     return arrays["embedding"].astype(np.float64), arrays["material"].astype(np.float64)
+
+
+def asked_of(model: beltsight.Model, paths: list[Path]) -> str:
+    """A digest of the model, the photos' bytes and the version that prepares them."""
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    parts = [beltsight.__version__, model.hash, *digests]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def photos(folder: str) -> list[Path]:

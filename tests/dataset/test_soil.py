@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from tests.cli.program import beltsight as command
 
 import beltsight
 from beltsight.card import content_hash
-from beltsight.dataset.soil import SoilOptions, mask_name, soil_dataset
-from beltsight.errors import ConfigError, DatasetError
+from beltsight.dataset.soil import SoilOptions, check_levels, mask_name, soil_dataset
+from beltsight.errors import ConfigError, DatasetError, TaxonomyError
 from beltsight.records import Photo
+from beltsight.taxonomy import load_taxonomy
 
 CLASSES = {"glass": (60, 140, 90), "metal": (110, 110, 125)}
 
@@ -106,8 +109,48 @@ def test_interrupted_work_goes_on_to_the_same_end(items: Path, tmp_path: Path) -
         file.write('{"path": "images/cut')  # as a kill leaves it
     seen: list[int] = []
     soil_dataset(dataset, tmp_path / "parts", progress=lambda *step: seen.append(step[1]))
-    assert seen[12] == 8  # after 12 looks for items: seven photos were kept
+    assert seen[24] == 8  # after 12 digests and 12 looks for items: seven photos were kept
     assert read_rows(tmp_path / "parts") == read_rows(tmp_path / "whole")
+
+
+def test_work_on_photos_that_have_changed_does_not_go_on(items: Path, tmp_path: Path) -> None:
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "soiling":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        soil_dataset(beltsight.load_dataset(items), tmp_path / "x", progress=stop)
+    shutil.copyfile(items / "val/glass/0.png", items / "val/glass/1.png")  # the name stays
+    with pytest.raises(DatasetError, match="other photos, settings or another version"):
+        soil_dataset(beltsight.load_dataset(items), tmp_path / "x")
+
+
+def test_other_levels_than_those_of_simulated_dirt_are_named(tmp_path: Path) -> None:
+    taxonomy = tmp_path / "levels.toml"
+    shown = 'name = "x"\ncolour = "#000000"\n'
+    levels = [
+        f"[tasks.contamination.classes.{name}]\n{shown}" for name in ("low", "medium", "high")
+    ]
+    head = "[tasks.material]\nopen = true\n[tasks.contamination]\nordered = true\n"
+    taxonomy.write_text(head + "".join(levels), encoding="utf-8")
+    rng = np.random.default_rng(4)
+    for number, name in enumerate(CLASSES):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), make_item(CLASSES[name], rng)[:, :, ::-1])
+    rows = "path,material,contamination\n0.png,glass,low\n1.png,metal,low\n"
+    (tmp_path / "labels.csv").write_text(rows, encoding="utf-8")
+    dataset = beltsight.load_dataset(tmp_path / "labels.csv", taxonomy=load_taxonomy(taxonomy))
+    said = "contamination are low, medium, high, those of simulated dirt clean, partly, heavily"
+    with pytest.raises(TaxonomyError, match=said):
+        soil_dataset(dataset, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    # Items without a label of it would be given levels that the taxonomy does not know.
+    (tmp_path / "labels.csv").write_text(rows.replace(",low", ""), encoding="utf-8")
+    call = ("soil", str(tmp_path / "labels.csv"), "--out", str(tmp_path / "out"))
+    done = command(*call, "--taxonomy", str(taxonomy))
+    assert done.status == 1 and "low, medium, high" in done.err
+    with pytest.raises(TaxonomyError):
+        check_levels(("clean", "partly"), "here")
+    check_levels(("heavily", "clean"), "here", all_needed=False)
 
 
 def test_real_labels_go_before_simulated_ones(tmp_path: Path) -> None:
@@ -166,7 +209,7 @@ def test_work_that_cannot_be_done_is_said(items: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="holds a data set already"):
         soil_dataset(dataset, tmp_path / "c", SoilOptions(copies=1))
     (tmp_path / "c" / "labels.csv").unlink()
-    with pytest.raises(DatasetError, match="other photos or settings"):
+    with pytest.raises(DatasetError, match="other photos, settings"):
         soil_dataset(dataset, tmp_path / "c", SoilOptions(copies=2))
     for photo in items.rglob("*.png"):
         cv2.imwrite(str(photo), np.full((96, 128, 3), 200, np.uint8))

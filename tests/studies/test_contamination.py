@@ -26,7 +26,7 @@ from studies.contamination.figures import (
     summary,
     without_copies,
 )
-from studies.contamination.photos import CLEAN, Plan, load_plan
+from studies.contamination.photos import CLEAN, Plan, digest_of, load_plan, make_set
 from studies.contamination.tables import by_kind, results_text
 from studies.runner import REPOSITORY
 from studies.study import Sweep, load_study, settings_of
@@ -336,6 +336,19 @@ def test_a_variant_from_photos_to_the_plot(
     (sweep.runs / "photos" / "ask" / "val" / "dust.json").write_text("{}", encoding="utf-8")
     with pytest.raises(SystemExit, match="made with other options"):
         run.validate(sweep)
+
+
+def test_photos_are_made_anew_of_other_photos(sweep: Sweep) -> None:
+    folder, options = sweep.runs / "photos", ["--split", "val", "--copies", "1"]
+    make_set(sweep.data, folder, "x", options)
+    before = (folder / "x" / "labels.csv").stat().st_mtime_ns
+    make_set(sweep.data, folder, "x", options)
+    assert (folder / "x" / "labels.csv").stat().st_mtime_ns == before
+    glass = sweep.data / "val" / "glass"
+    (glass / "0.jpg").write_bytes((glass / "1.jpg").read_bytes())  # the name stays
+    digest_of.cache_clear()
+    with pytest.raises(SystemExit, match="of other photos"):
+        make_set(sweep.data, folder, "x", options)
 
 
 def test_tables_hold_what_is_there(tmp_path: Path) -> None:

@@ -48,11 +48,15 @@ def command(
     from beltsight.cli.console import note, print_json
     from beltsight.cli.stage_progress import stage_progress
     from beltsight.dataset import load_dataset
-    from beltsight.dataset.soil import SoilOptions, soil_dataset
+    from beltsight.dataset.soil import SoilOptions, check_levels, soil_dataset
     from beltsight.scene import load_dirt_settings
     from beltsight.taxonomy import load_taxonomy
 
-    dataset = load_dataset(data, tasks=task or (), taxonomy=load_taxonomy(taxonomy)).select(split)
+    known = load_taxonomy(taxonomy)
+    levels = known.tasks.get("contamination")
+    if levels and not levels.open:
+        check_levels(tuple(levels.classes), str(taxonomy))
+    dataset = load_dataset(data, tasks=task or (), taxonomy=known).select(split)
     options = SoilOptions(copies, originals, masks, tuple(kind or ()), seed)
     with stage_progress() as progress:
         done = soil_dataset(

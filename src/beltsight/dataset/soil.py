@@ -7,14 +7,14 @@ checks need nothing new, and what a model learned from can be looked at.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,29 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from beltsight.card import content_hash
 from beltsight.dataset.index import Dataset
-from beltsight.errors import ConfigError, DatasetError, ImageError
+from beltsight.dataset.soil_folder import (
+    begin,
+    check_folder,
+    keep_row,
+    kept_rows,
+    write_file,
+    write_labels,
+)
+from beltsight.errors import ConfigError, DatasetError, ImageError, TaxonomyError
 from beltsight.image import decode, read_photo_bytes
 from beltsight.records import Floats, Photo, Sample
-from beltsight.scene import DirtSettings, Varied, find_foreground, load_dirt_settings, vary_photo
+from beltsight.scene import (
+    LEVELS,
+    DirtSettings,
+    Varied,
+    find_foreground,
+    load_dirt_settings,
+    vary_photo,
+)
 
-LABELS_FILE = "labels.csv"
-_PLAN_FILE, _ROWS_FILE = "soil.json", "rows.part.jsonl"
-_LEVEL, _DIRT, _CLEAN = "contamination", "dirt", "clean"
+_LEVEL, _DIRT, _CLEAN = "contamination", "dirt", LEVELS[0]
 _OWN_COLUMNS = ("group", "split", "source", "share", "kinds", "harmless")
 _SMALLEST_ITEM = 0.03
 # Larger photos are shrunk: a network sees 256 pixels, and time goes with their area.
@@ -102,9 +116,9 @@ class _Source:
     sample: Sample
     name: str
     stratum: str
+    digest: str = ""
     has_item: bool = False
     error: str = ""
-    times: int = field(default=0)
 
 
 def soil_dataset(
@@ -134,28 +148,60 @@ def soil_dataset(
         DatasetError: ``out`` holds something else, cannot be written, or no photo shows an item
             whose outline can be trusted.
         ConfigError: an unknown kind of dirt.
+        TaxonomyError: the data set has other levels of contamination than simulated dirt.
     """
     chosen = settings or load_dirt_settings()
-    _open_folder(out, _plan_digest(dataset, options, chosen))
+    for task in dataset.tasks:
+        if task.name == _LEVEL:
+            check_levels(task.classes, str(dataset.root), all_needed=task.ordered)
+    check_folder(out)
     sources = [_Source(s, dataset.shown_path(s), _stratum(dataset, s)) for s in dataset.samples]
     with ThreadPoolExecutor(workers) as pool:
         # In chunks: all at once would queue every photo, and go on when interrupted.
+        for done, _ in enumerate(_mapped(pool, _read_digest, sources), 1):
+            progress("reading photos", done, len(sources))
+        begin(out, _plan_digest(sources, options, chosen))
         for done, _ in enumerate(_mapped(pool, _look_for_item, sources), 1):
             progress("finding items", done, len(sources))
         jobs = _plan(sources, options)
-        rows = _kept_rows(out)
+        rows = kept_rows(out)
         todo = [job for job in jobs if _made_name(*job) not in rows]
         made = _mapped(pool, lambda job: _make(job[0], job[1], out, options, chosen), todo)
-        with (out / _ROWS_FILE).open("a", encoding="utf-8") as file:
-            for done, row in enumerate(made, len(jobs) - len(todo) + 1):
-                file.write(json.dumps(row) + "\n")
-                rows[row["path"]] = row
-                progress("soiling", done, len(jobs))
+        for done, row in enumerate(made, len(jobs) - len(todo) + 1):
+            keep_row(out, row)
+            rows[row["path"]] = row
+            progress("soiling", done, len(jobs))
     kept = [s for s in sources if not s.error and (options.originals or not _is_clean(s.sample))]
     originals = [_keep_original(source, out) for source in kept]
-    _write_labels(out, dataset, [*originals, *rows.values()])
-    (out / _ROWS_FILE).unlink()
+    tasks = dict.fromkeys([*(task.name for task in dataset.tasks), _LEVEL, _DIRT])
+    write_labels(out, ["path", *tasks, *_OWN_COLUMNS], [*originals, *rows.values()])
     return _summary(out, sources, rows, len(originals))
+
+
+def check_levels(levels: Sequence[str], where: str, *, all_needed: bool = True) -> None:
+    """Refuse levels of contamination that are not those of simulated dirt.
+
+    Args:
+        levels: of a data set or a taxonomy.
+        where: they stand, for the error.
+        all_needed: False for a data set that needs not use every level.
+
+    Raises:
+        TaxonomyError: others, or one of them is missing.
+    """
+    if set(levels) - set(LEVELS) or (all_needed and set(LEVELS) - set(levels)):
+        raise TaxonomyError(
+            f"{where}: the levels of contamination are {', '.join(levels)}, those of simulated "
+            f"dirt {', '.join(LEVELS)}; name them alike in labels and taxonomy, since made photos "
+            "are labelled with the latter"
+        )
+
+
+def _read_digest(source: _Source) -> None:
+    try:
+        source.digest = content_hash(read_photo_bytes(source.sample.path))
+    except ImageError as error:
+        source.error = str(error)
 
 
 def _look_for_item(source: _Source) -> None:
@@ -217,9 +263,9 @@ def _make(
     rng = np.random.default_rng(seed)
     made = vary_photo(photo, mask, rng, kinds=options.kinds or None, settings=settings)
     name = _made_name(source, variant)
-    _write(out / name, made.jpeg)
+    write_file(out / name, made.jpeg)
     if options.masks:
-        _write(out / mask_name(name), _png(made.alpha))
+        write_file(out / mask_name(name), _png(made.alpha))
     return _made_row(name, source, made)
 
 
@@ -251,7 +297,7 @@ def _made_name(source: _Source, variant: int) -> str:
 
 def _keep_original(source: _Source, out: Path) -> dict[str, Any]:
     name = f"images/{source.name}"
-    _write(out / name, read_photo_bytes(source.sample.path))
+    write_file(out / name, read_photo_bytes(source.sample.path))
     return {
         "path": name,
         **source.sample.labels,
@@ -266,78 +312,19 @@ def _stratum(dataset: Dataset, sample: Sample) -> str:
     return f"{label}, {sample.split}" if sample.split else label
 
 
-def _plan_digest(dataset: Dataset, options: SoilOptions, settings: DirtSettings) -> str:
+def _plan_digest(sources: Sequence[_Source], options: SoilOptions, settings: DirtSettings) -> str:
     """What the made photos depend on."""
-    photos = [[dataset.shown_path(s), sorted(s.labels.items()), s.split] for s in dataset.samples]
-    parts = [photos, repr(options), settings.model_dump(mode="json")]
+    photos = [
+        [s.name, s.digest, sorted(s.sample.labels.items()), s.sample.split, s.sample.group]
+        for s in sources
+    ]
+    parts = [version("beltsight"), photos, repr(options), settings.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _open_folder(out: Path, digest: str) -> None:
-    """Make the folder, or go on in it.
-
-    Raises:
-        DatasetError: it holds a finished data set, other work or other files.
-    """
-    plan = out / _PLAN_FILE
-    if (out / LABELS_FILE).exists():
-        raise DatasetError(f"{out} holds a data set already; choose another --out")
-    if plan.exists():
-        if json.loads(plan.read_text(encoding="utf-8")).get("digest") != digest:
-            raise DatasetError(
-                f"{out}: work with other photos or settings was begun here; choose another --out, "
-                "or remove the folder"
-            )
-        return
-    if out.exists() and any(out.iterdir()):
-        raise DatasetError(f"{out} is not empty; choose another --out")
-    _write(plan, json.dumps({"digest": digest, "simulated": True}).encode())
-
-
-def _kept_rows(out: Path) -> dict[str, dict[str, Any]]:
-    """Rows of photos that an interrupted call has made."""
-    rows: dict[str, dict[str, Any]] = {}
-    file = out / _ROWS_FILE
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
-        try:
-            row = json.loads(line)
-            rows[row["path"]] = row
-        except (ValueError, KeyError, TypeError):  # cut off by the interruption
-            continue
-    if rows:  # without the line that was cut off
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows.values()), encoding="utf-8")
-    return rows
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.part")
-        draft.write_bytes(content)
-        draft.replace(path)
-    except OSError as error:
-        raise DatasetError(
-            f"{path}: cannot be written: {error.strerror}; run again with the same options to go on"
-        ) from error
 
 
 def _png(alpha: NDArray[np.float32]) -> bytes:
     _, png = cv2.imencode(".png", np.rint(alpha * 255).astype(np.uint8))
     return png.tobytes()
-
-
-def _write_labels(out: Path, dataset: Dataset, rows: Iterable[dict[str, Any]]) -> None:
-    tasks = dict.fromkeys([*(task.name for task in dataset.tasks), _LEVEL, _DIRT])
-    columns = ["path", *tasks, *_OWN_COLUMNS]
-    draft = out / f".{LABELS_FILE}.part"
-    try:
-        with draft.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(sorted(rows, key=lambda row: str(row["path"])))
-        draft.replace(out / LABELS_FILE)
-    except OSError as error:
-        raise DatasetError(f"{out}: cannot be written: {error.strerror}") from error
 
 
 def _summary(
