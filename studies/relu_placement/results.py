@@ -1,0 +1,164 @@
+"""Results as CSV: a folder per experiment, a few lines per job, replaced when it is done anew.
+
+::
+
+    jobs.csv       settings, minutes, machine and command of each job
+    errors.csv     per placement: losses and errors at the end
+    curves.csv     per epoch and placement
+    activity.csv   per ReLU: dead units, zeros
+    wrong.csv      per placement: places of the photos that were answered wrongly, for paired tests
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from studies.relu_placement.model import NAMES
+from studies.relu_placement.plan import Job
+from studies.relu_placement.train import Epoch, Outcome
+from studies.runner import machine
+
+Row = dict[str, str]
+KEY = ("variant", "size_px", "seed")
+_CURVE_POINTS = 12
+
+
+def read_rows(path: Path) -> list[Row]:
+    """All lines of a CSV; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def digest_of(folder: Path, job: Job) -> str | None:
+    """The digest of the settings that a job's result was made with; None where it has none."""
+    for row in read_rows(folder / "jobs.csv"):
+        if tuple(row[name] for name in KEY) == job.key:
+            return row["settings_sha256"]
+    return None
+
+
+def keep_outcome(folder: Path, job: Job, outcome: Outcome, n_train: int, command: str) -> None:
+    """Write a job's lines; jobs.csv comes last, so that a job stands in it when all is there.
+
+    Args:
+        folder: of the experiment.
+        job: what was trained.
+        outcome: of it.
+        n_train: photos learned from.
+        command: that makes it.
+    """
+    key = dict(zip(KEY, job.key, strict=True))
+    last = outcome.curve[-1]
+    errors, wrong, curves = [], [], []
+    measured = {split: bits.mean(axis=1) for split, bits in outcome.wrong.items()}
+    for place, name in enumerate(NAMES):
+        own = {**key, "placement": name}
+        errors.append({
+            **own, "train_loss": _short(last.train_loss[place]),
+            "val_loss": _short(last.val_loss[place]),
+            "val_error": _short(measured["validation"][place]),
+            "test_error": _short(measured["test"][place]) if "test" in measured else "",
+        })  # fmt: skip
+        kept = _thinned(outcome.curve)
+        curves += [
+            {**own, "epoch": epoch.epoch, "seconds": round(epoch.seconds, 1),
+             "train_loss": _short(epoch.train_loss[place]),
+             "val_loss": _short(epoch.val_loss[place]),
+             "val_error": _short(epoch.val_error[place])}
+            for epoch in kept
+        ]  # fmt: skip
+        split = "test" if job.test else "validation"
+        bits = outcome.wrong[split][place]
+        places = " ".join(map(str, np.flatnonzero(bits)))
+        wrong.append({**own, "split": split, "n": bits.size, "wrong": places})
+    activity = [
+        {**key, "placement": each.placement, "layer": each.layer, "dead": _short(each.dead),
+         "zeros": _short(each.zeros)}
+        for each in outcome.activity
+    ]  # fmt: skip
+    counts = {f"n_{split}": bits.shape[1] for split, bits in outcome.wrong.items()}
+    about = {
+        **job.settings, **key, "n_train": n_train, "n_test": "", **counts,
+        "train_minutes": round(last.seconds / 60, 2), "starts": outcome.starts,
+        "processor": machine()["processor"], "threads": torch.get_num_threads(),
+        "torch": torch.__version__, "settings_sha256": job.digest, "command": command,
+    }  # fmt: skip
+    replace_rows(folder / "errors.csv", key, errors)
+    replace_rows(folder / "curves.csv", key, curves)
+    replace_rows(folder / "activity.csv", key, activity)
+    if job.experiment != "factors":  # its table asks for errors alone, and it would be large
+        replace_rows(folder / "wrong.csv", key, wrong)
+    replace_rows(folder / "jobs.csv", key, [about])
+
+
+def replace_rows(path: Path, key: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put a job's lines in place of those that it had; the file is whole or as it was."""
+    kept: list[Mapping[str, Any]] = [
+        row for row in read_rows(path) if any(row[name] != value for name, value in key.items())
+    ]
+    every = sorted([*kept, *rows], key=_order)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(every[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(every)
+    os.replace(part, path)
+
+
+def read_errors(
+    folder: Path, column: str = "test_error"
+) -> dict[tuple[str, int], NDArray[np.float64]]:
+    """Errors by variant and size, each (seeds, placements), in percent.
+
+    Args:
+        folder: of the experiment.
+        column: ``test_error`` or ``val_error``.
+    """
+    found: dict[tuple[str, int], dict[int, dict[str, float]]] = defaultdict(dict)
+    for row in read_rows(folder / "errors.csv"):
+        if row[column]:
+            seeds = found[row["variant"], int(row["size_px"])]
+            seeds.setdefault(int(row["seed"]), {})[row["placement"]] = 100 * float(row[column])
+    return {
+        key: np.array([[errors[name] for name in NAMES] for _, errors in sorted(seeds.items())])
+        for key, seeds in sorted(found.items())
+    }
+
+
+def read_marks(folder: Path, size_px: int) -> dict[str, NDArray[np.float64]]:
+    """Per placement (seeds, photos): 1 where right, 0 where wrong."""
+    found: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+    rows = [row for row in read_rows(folder / "wrong.csv") if int(row["size_px"]) == size_px]
+    for row in sorted(rows, key=_order):
+        marks = np.ones(int(row["n"]))
+        marks[[int(place) for place in row["wrong"].split()]] = 0
+        found[row["placement"]].append(marks)
+    return {name: np.array(found[name]) for name in NAMES if name in found}
+
+
+def _thinned(curve: Sequence[Epoch]) -> list[Epoch]:
+    """At most a dozen epochs, evenly spaced, with the last: enough for a picture."""
+    count = min(_CURVE_POINTS, len(curve))
+    places = {round((place + 1) * len(curve) / count) - 1 for place in range(count)}
+    return [curve[place] for place in sorted(places)]
+
+
+def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    place = NAMES.index(row["placement"]) if "placement" in row else 0
+    epoch = int(row.get("epoch", 0) or 0)
+    return (row["variant"], int(row["size_px"]), int(row["seed"]), place, row.get("layer"), epoch)
+
+
+def _short(value: float) -> str:
+    return f"{value:.5g}"
