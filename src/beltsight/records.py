@@ -87,12 +87,14 @@ class Sample:
         labels: class name per task; a task without a known label is absent.
         group: photos of one physical item or session share a group; never split apart.
         split: ``train``, ``val``, ``test`` or None.
+        mask: a grey picture of the photo's size, light where the item is dirty, if there is one.
     """
 
     path: Path
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     group: str | None = None
     split: str | None = None
+    mask: Path | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", _frozen(self.labels))

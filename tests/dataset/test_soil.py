@@ -78,7 +78,8 @@ def test_share_level_and_mask_agree(items: Path, tmp_path: Path) -> None:
         share = float(row["share"])
         level = "clean" if share < 0.05 else "partly" if share < 0.3 else "heavily"
         assert row["contamination"] == level
-        mask = cv2.imread(str(out / mask_name(row["path"])), cv2.IMREAD_GRAYSCALE)
+        assert row["mask"] == mask_name(row["path"])
+        mask = cv2.imread(str(out / row["mask"]), cv2.IMREAD_GRAYSCALE)
         assert mask is not None
         item_pixels = np.pi * 30 * 22
         assert (mask > 127).sum() == pytest.approx(share * item_pixels, rel=0.25, abs=25)

@@ -33,7 +33,7 @@ _SPLIT_ALIASES = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
-_FIXED_COLUMNS = ("path", "file", "group", "split")
+_FIXED_COLUMNS = ("path", "file", "group", "split", "mask")
 _MAX_CSV_BYTES = 2_000_000_000
 _MAX_HEADER_CHARS = 1 << 16
 _MAX_NAME_CHARS = 4096
@@ -287,7 +287,8 @@ def _csv_sample(line: str, root: Path, row: dict[str, str], tasks: tuple[str, ..
     split = row.get("split", "").strip().lower()
     if split and split not in _SPLIT_ALIASES:
         raise SplitError(f"{line}: split {split[:_SHOWN_CHARS]!r}; {nearest(split, SPLITS)}")
-    return Sample(photo, labels, group, _SPLIT_ALIASES.get(split))
+    mask = _csv_photo(line, root, row["mask"]) if row.get("mask", "").strip() else None
+    return Sample(photo, labels, group, _SPLIT_ALIASES.get(split), mask)
 
 
 def _csv_photo(line: str, root: Path, text: str) -> Path:
@@ -343,14 +344,13 @@ def _refuse_links_outside(root: Path, samples: list[Sample]) -> None:
     """No photo may lie outside the folder: a data set of strangers could point anywhere."""
     real = os.path.realpath(root)
     inside: dict[Path, bool] = {}
-    for sample in samples:
-        parent = sample.path.parent
+    for path in (path for sample in samples for path in (sample.path, sample.mask) if path):
+        parent = path.parent
         if parent not in inside:  # one look per folder, not per photo
             inside[parent] = _is_within(parent, real)
-        if not inside[parent] or (sample.path.is_symlink() and not _is_within(sample.path, real)):
+        if not inside[parent] or (path.is_symlink() and not _is_within(path, real)):
             raise DatasetError(
-                f"{sample.path} is reached by a link that leaves {root}; "
-                "copy the photos into the folder"
+                f"{path} is reached by a link that leaves {root}; copy the photos into the folder"
             )
 
 

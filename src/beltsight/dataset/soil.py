@@ -45,7 +45,7 @@ from beltsight.scene import (
 )
 
 _LEVEL, _DIRT, _CLEAN = "contamination", "dirt", LEVELS[0]
-_OWN_COLUMNS = ("group", "split", "source", "share", "kinds", "harmless")
+_OWN_COLUMNS = ("group", "split", "mask", "source", "share", "kinds", "harmless")
 _SMALLEST_ITEM = 0.03
 # Larger photos are shrunk: a network sees 256 pixels, and time goes with their area.
 _LONGEST_PX = 1024
@@ -63,7 +63,7 @@ class SoilOptions:
         originals: put the source's own photos beside them, byte for byte, with the labels that
             they have and no others. They miss what every made photo goes through (light, blur,
             noise, JPEG): called clean, they would teach a camera's traces as cleanness.
-        masks: write each made photo's dirt as a grey PNG in ``masks/``.
+        masks: write each made photo's dirt as a grey PNG in ``masks/``, named in column ``mask``.
         kinds: kinds of dirt to draw from; those of the settings where empty.
         seed: same seed, same photos.
     """
@@ -266,7 +266,7 @@ def _make(
     write_file(out / name, made.jpeg)
     if options.masks:
         write_file(out / mask_name(name), _png(made.alpha))
-    return _made_row(name, source, made)
+    return {**_made_row(name, source, made), "mask": mask_name(name) if options.masks else ""}
 
 
 def _made_row(name: str, source: _Source, made: Varied) -> dict[str, Any]:

@@ -244,20 +244,24 @@ def _between_bars(
     photo: Photo, *, strength: Strength, fill: Fill, light: Augmentation, other: OtherItem | None
 ) -> Photo:
     """Item or patch, never both: together they might hide what is to be learnt."""
-    x0, y0, x1, y1 = inner_box(photo, fill)
-    inside = photo[y0:y1, x0:x1]
+    x0, y0, x1, y1 = inner_box(photo[:, :, :3], fill)
+    inside = bare = np.ascontiguousarray(photo[y0:y1, x0:x1, :3])
     item_comes = other is not None and _happens(strength.item_probability)
     if other is not None and item_comes:
         inside = _lay_over(inside, other(), strength.hidden)
-    inside = _pixels(light(_tensor(inside)))
+    hidden = (inside != bare).any(axis=2)
+    inside = lit = _pixels(light(_tensor(inside)))
     if not item_comes and _happens(strength.erase_probability):
         inside = _erase(inside, strength.erase, strength.hidden, fill)
+        hidden |= (inside != lit).any(axis=2)
     changed = photo.copy()
-    changed[y0:y1, x0:x1] = inside
+    changed[y0:y1, x0:x1, :3] = inside
+    changed[y0:y1, x0:x1, 3:][hidden] = 0
     return changed
 
 
 def _move(photo: Photo, *, strength: Strength, fill: Fill) -> Photo:
+    border = (*fill, 0)[: photo.shape[2]]  # of what a mask shows outside, nobody knows
     height, width = photo.shape[:2]
     matrix = affine_matrix(
         (height, width),
@@ -269,10 +273,10 @@ def _move(photo: Photo, *, strength: Strength, fill: Fill) -> Photo:
         mirror_y=_happens(strength.mirror_y),
     )
     if not _happens(strength.warp_probability):
-        return move(photo, matrix, fill)
+        return move(photo, matrix, border)
     most_px = strength.warp * min(height, width)
     knots = (torch.rand(2, _WARP_KNOTS, _WARP_KNOTS) * 2 - 1).numpy() * np.float32(most_px)
-    return move(photo, matrix, fill, knots)
+    return move(photo, matrix, border, knots)
 
 
 def _recolour(photo: Photo, *, strength: Strength) -> Photo:
@@ -340,9 +344,10 @@ def _erase(photo: Photo, most: float, hidden: float, fill: Fill) -> Photo:
 
 
 def _pixels(picture: Tensor) -> Photo:
-    if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] != 3:
+    if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] not in (3, 4):
         raise ImageError(
-            f"augmentation takes uint8 (3, H, W), got {picture.dtype} {tuple(picture.shape)}"
+            "augmentation takes uint8 (3, H, W), or (4, H, W) with a mask, got "
+            f"{picture.dtype} {tuple(picture.shape)}"
         )
     return np.asarray(picture.permute(1, 2, 0).contiguous().numpy(), np.uint8)
 

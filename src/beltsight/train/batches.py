@@ -33,6 +33,8 @@ _LEVEL = "contamination"
 class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
     """Views of photos as (uint8 (H, W, 3), int64 (tasks,)), by (view, index).
 
+    Where the photos have masks, a view has its mask as fourth channel.
+
     A view of a photo depends on (seed, view, index) alone: not on the number of workers, nor on
     where a run was interrupted.
 
@@ -47,6 +49,7 @@ class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         self._photos = photos
         self._pixels: NDArray[np.uint8] | None = None
+        self._masks: NDArray[np.uint8] | None = None
         self._seed = settings.seed
         self._fill = settings.fill
         self._items: dict[int, CutOut | None] = {}
@@ -65,7 +68,7 @@ class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
         view, index = key
-        photo = self._photo(index)
+        photo = self._with_mask(index, self._photo(index))
         augment = self._augment_more if self._more[index] else self._augment
         if augment is not None:
             with torch.random.fork_rng(devices=[]):
@@ -77,6 +80,16 @@ class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
         if self._pixels is None:  # opened in the worker that reads it
             self._pixels = self._photos.pixels()
         return torch.from_numpy(np.array(self._pixels[index])).permute(2, 0, 1)
+
+    def _with_mask(self, index: int, photo: Tensor) -> Tensor:
+        if self._photos.masks is None:
+            return photo
+        if self._masks is None:
+            self._masks = self._photos.known_masks()
+        mask = torch.zeros_like(photo[:1])
+        if self._masks is not None and index < len(self._masks):
+            mask = torch.from_numpy(np.array(self._masks[index]))[None]
+        return torch.cat([photo, mask])
 
     def _other(self) -> CutOut | None:
         """The item of one of a few photos of the data set, so that most are cut out already."""
@@ -185,7 +198,7 @@ def view_batches(
     batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
     dataset = AugmentedPhotos(photos, settings, augmented_more)
     for views, _ in Loader(dataset, batches, settings.workers, stays=False):
-        yield views
+        yield views[..., :3]
 
 
 def may_lie_over(photos: PreparedPhotos) -> NDArray[np.bool_]:

@@ -138,14 +138,14 @@ def blur(photo: Photo, sigma_px: float) -> Photo:
 
 
 def move(
-    photo: Photo, matrix: NDArray[np.float64], fill: Fill, knots: Floats | None = None
+    photo: Photo, matrix: NDArray[np.float64], fill: tuple[int, ...], knots: Floats | None = None
 ) -> Photo:
     """Move a picture in one sampling, bilinear.
 
     Args:
-        photo: the picture.
+        photo: the picture, with any number of channels.
         matrix: of :func:`affine_matrix`.
-        fill: RGB of what moves into view.
+        fill: a value per channel of what moves into view.
         knots: float32 (2, k, k), displacements right and down in pixels at k x k places, with
             a smooth surface between them; None for none.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +41,20 @@ CACHE_FOLDER = "activations"
 _BATCH = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a network answers to a batch.
+
+    Args:
+        logits: (N, C) per task.
+        places: logits (N, h, w) of dirt, and uint8 masks (N, H, W) to compare them with; None
+            where the inputs have no masks.
+    """
+
+    logits: dict[str, Tensor]
+    places: tuple[Tensor, Tensor] | None = None
+
+
 class Feed(Protocol):
     """Inputs of the training and validation photos, and what answers them."""
 
@@ -53,6 +68,9 @@ class Feed(Protocol):
 
     def logits(self, network: Network, inputs: Tensor) -> dict[str, Tensor]:
         """Logits per task."""
+
+    def answers(self, network: Network, inputs: Tensor) -> Answers:
+        """Logits per task, and what each place says of its dirt where the inputs have masks."""
 
 
 class PhotoFeed:
@@ -72,7 +90,7 @@ class PhotoFeed:
         )
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """uint8 (N, H, W, 3) and labels."""
+        """uint8 (N, H, W, 3), with masks (N, H, W, 4), and labels."""
         return iter(self._loader)
 
     def validation(self) -> Iterator[Tensor]:
@@ -85,6 +103,13 @@ class PhotoFeed:
         """Through the whole network."""
         answer: dict[str, Tensor] = network(inputs)
         return answer
+
+    def answers(self, network: Network, inputs: Tensor) -> Answers:
+        """Through the whole network."""
+        logits, places = network.answers(inputs[..., :3])
+        if places is None or inputs.shape[-1] == 3:
+            return Answers(logits)
+        return Answers(logits, (places, inputs[..., 3]))
 
 
 class CachedFeed:
@@ -118,6 +143,10 @@ class CachedFeed:
     def logits(self, network: Network, inputs: Tensor) -> dict[str, Tensor]:
         """Through the layers after the trunk."""
         return self._cut.logits(network, inputs)
+
+    def answers(self, network: Network, inputs: Tensor) -> Answers:
+        """Through the layers after the trunk; masks are not kept."""
+        return Answers(self._cut.logits(network, inputs))
 
 
 class Feeds:

@@ -22,7 +22,7 @@ from beltsight.train.checkpoint import (
     unpack_optimizer,
 )
 from beltsight.train.feed import Feed, Feeds
-from beltsight.train.loss import masked_loss
+from beltsight.train.loss import masked_loss, place_loss
 from beltsight.train.mix import Mixed, mix_batch
 from beltsight.train.network import Network
 from beltsight.train.optimize import WeightAverage, make_optimizer, rate_factor, set_rates
@@ -258,8 +258,10 @@ class Fit:
             set_rates(optimizer, factor)
             mixed = mix_batch(inputs.to(self._device), labels.to(self._device), settings.mix)
             with self._precision.autocast():
-                logits = feed.logits(self._network, mixed.inputs)
-            loss = self._mixed_loss(logits, mixed, stage)
+                answers = feed.answers(self._network, mixed.inputs)
+            loss = self._mixed_loss(answers.logits, mixed, stage)
+            if answers.places:
+                loss = loss + settings.mask_weight * place_loss(*answers.places)
             value = float(loss.detach())
             self._check_finite(value, batch)
             optimizer.zero_grad(set_to_none=True)

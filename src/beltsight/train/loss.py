@@ -1,4 +1,4 @@
-"""The loss: cross-entropy per task over the photos that have a label of it."""
+"""The loss: cross-entropy per task over the photos that have a label of it, and per place."""
 
 from __future__ import annotations
 
@@ -46,3 +46,25 @@ def masked_loss(
             label_smoothing=label_smoothing,
         )
     return total
+
+
+def place_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Mean cross-entropy of each place's share of dirt, in nats, over what the masks know.
+
+    Args:
+        logits: (N, h, w), of dirt.
+        masks: (N, H, W) of 0 to 255: 0 where nobody knows, else 1 (clean) to 255 (dirty).
+
+    Returns:
+        A scalar; zero with a gradient of zero where no mask knows anything. A place counts by the
+        part of it that is known.
+    """
+    masks = masks.float()
+    known = (masks > 0).float()
+    dirt = (masks - 1).clamp(min=0) / 254
+    size = (logits.shape[-2], logits.shape[-1])
+    parts = nn.functional.adaptive_avg_pool2d(torch.stack([known, dirt], 1), size)
+    weight, covered = parts[:, 0], parts[:, 1]
+    target = (covered / weight.clamp(min=1e-6)).clamp(0, 1)
+    each = nn.functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
+    return (weight * each).sum() / weight.sum().clamp(min=1e-6)

@@ -30,6 +30,7 @@ class Network(nn.Module):
         tasks: one head each.
         mean, std: RGB normalisation in 0 to 1.
         dropout: probability to drop a feature before the heads.
+        places: whether there is a layer that answers how dirty each place is, for training.
         input_size: (height, width) in pixels, to find out what the backbone gives.
 
     ``has_maps`` is True where the embedding is the plain average of the last feature map, so
@@ -48,6 +49,7 @@ class Network(nn.Module):
         std: Sequence[float],
         dropout: float,
         input_size: tuple[int, int],
+        places: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -66,6 +68,13 @@ class Network(nn.Module):
         self.heads = nn.ModuleList(
             nn.Linear(embedding.shape[1], len(task.classes)) for task in tasks
         )
+        if places and not self.has_maps:
+            raise ConfigError(
+                "mask_weight needs a backbone whose features are averaged over places, which "
+                "this one's are not; leave it at 0"
+            )
+        # Last, so that all else is drawn as without it.
+        self.places = nn.Conv2d(embedding.shape[1], 1, 1) if places else None
 
     def forward(self, photos: Tensor) -> dict[str, Tensor]:
         """Logits (N, C) per task for uint8 (N, H, W, 3) RGB."""
@@ -75,6 +84,12 @@ class Network(nn.Module):
         """Logits (N, C) per task for embeddings (N, D)."""
         dropped = self.dropout(embedding)
         return {task.name: head(dropped) for task, head in self._named_heads()}
+
+    def answers(self, photos: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Logits per task, and where there is a layer for it, a logit (N, h, w) of dirt."""
+        features, embedding = self.features(photos)
+        places = None if self.places is None else self.places(features)[:, 0]
+        return self.logits(embedding), places
 
     def features(self, photos: Tensor) -> tuple[Tensor, Tensor]:
         """The last feature map and the embedding (N, D) for uint8 (N, H, W, 3) RGB."""
@@ -161,6 +176,7 @@ def build_network(
         mean=settings.mean or preset["mean"],
         std=settings.std or preset["std"],
         dropout=settings.dropout,
+        places=settings.mask_weight > 0,
         input_size=(settings.preparation.height, settings.preparation.width),
     )
 

@@ -24,6 +24,8 @@ def make_optimizer(
     equation (7) with that penalty; ``adamw`` decays apart from the gradient.
     """
     parts = {1.0: list(network.heads.parameters())}
+    if network.places is not None:
+        parts[1.0] += network.places.parameters()
     backbone = dict(network.backbone.named_parameters())
     factors = rate_factors(network.backbone, stage) if backbone else {}
     for name, parameter in backbone.items():

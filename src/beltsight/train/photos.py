@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from beltsight.card import content_hash
 from beltsight.errors import DatasetError, DecodeError, ImageError, TrainError
-from beltsight.image import Preparation, prepare, read_photo_bytes
+from beltsight.image import Preparation, decode, prepare, read_photo_bytes
 from beltsight.records import Photo, Sample, TaskSpec
 
 UNLABELLED = -1
@@ -34,6 +34,8 @@ class PreparedPhotos:
         samples: the photos, in the order of the file; synthesised ones follow them.
         hashes: SHA-256 of each photo's file, hexadecimal.
         unreadable: messages of photos left out.
+        masks: raw uint8 (samples, H, W): 0 where nobody knows, else 1 (clean) to 255 (dirty); None
+            where no mask was asked for. Synthesised photos have none.
     """
 
     file: Path
@@ -43,10 +45,18 @@ class PreparedPhotos:
     samples: tuple[Sample, ...]
     hashes: tuple[str, ...]
     unreadable: tuple[str, ...]
+    masks: Path | None = None
 
     def pixels(self) -> NDArray[np.uint8]:
         """The photos, read from disk as they are touched."""
         return np.memmap(self.file, np.uint8, "r", shape=self.shape)
+
+    def known_masks(self) -> NDArray[np.uint8] | None:
+        """The masks, read from disk as they are touched."""
+        if self.masks is None:
+            return None
+        shape = (len(self.samples), *self.shape[1:3])
+        return np.memmap(self.masks, np.uint8, "r", shape=shape)
 
     def of_classes(self, names: Collection[str]) -> NDArray[np.bool_]:
         """(N,) whether a photo has one of these labels in any task."""
@@ -67,6 +77,7 @@ def prepare_photos(
     file: Path,
     *,
     skip_unreadable: bool = False,
+    masks: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PreparedPhotos:
     """Decode and prepare each photo once.
@@ -77,10 +88,11 @@ def prepare_photos(
         preparation: the model's.
         file: where the pixels go; replaced if there.
         skip_unreadable: leave out undecodable photos and list them.
+        masks: prepare the samples' masks, too, into a file beside.
         progress: told (done, total) after each photo.
 
     Raises:
-        DatasetError: undecodable photos, or none left.
+        DatasetError: undecodable photos, none left, or a mask that is none of its photo.
         TrainError: the disk is full.
     """
     readable: list[Sample] = []
@@ -107,9 +119,10 @@ def prepare_photos(
     rows = [[_class_index(sample, task) for task in tasks] for sample in readable]
     labels = np.asarray(rows, np.int64).reshape(len(readable), len(tasks))
     classes = tuple(task.classes for task in tasks)
-    return PreparedPhotos(
+    prepared = PreparedPhotos(
         file, shape, labels, classes, tuple(readable), tuple(hashes), tuple(unreadable)
     )
+    return _with_masks(prepared, preparation) if masks else prepared
 
 
 def fingerprint(parts: Iterable[PreparedPhotos]) -> str:
@@ -149,6 +162,35 @@ def _prepare_one(sample: Sample, preparation: Preparation) -> tuple[Photo, str] 
         return prepare(content, preparation), content_hash(content)
     except ImageError as error:
         return DecodeError(str(error).replace("image bytes", str(sample.path), 1))
+
+
+def _with_masks(photos: PreparedPhotos, preparation: Preparation) -> PreparedPhotos:
+    file = photos.file.with_name(f"{photos.file.name}.masks")
+    try:
+        with file.open("wb") as out:
+            for sample in photos.samples:
+                out.write(_prepare_mask(sample, preparation).tobytes())
+    except OSError as error:
+        raise TrainError(f"{file}: masks cannot be written ({error.strerror})") from error
+    return replace(photos, masks=file)
+
+
+def _prepare_mask(sample: Sample, preparation: Preparation) -> NDArray[np.uint8]:
+    """uint8 (H, W): 0 where nobody knows, else 1 (clean) to 255 (dirty)."""
+    if sample.mask is None:
+        return np.zeros((preparation.height, preparation.width), np.uint8)
+    try:
+        mask, photo = decode(sample.mask), decode(sample.path)
+    except ImageError as error:
+        raise DatasetError(f"mask of {sample.path}: {error}") from error
+    if mask.shape != photo.shape:
+        raise DatasetError(
+            f"{sample.mask}: {mask.shape[1]} x {mask.shape[0]} pixels, but its photo has "
+            f"{photo.shape[1]} x {photo.shape[0]}; a mask has its photo's size"
+        )
+    # What the letterbox adds is no dirt.
+    dirt = prepare(mask, replace(preparation, fill=(0, 0, 0)))[:, :, 0]
+    return np.maximum(dirt, 1)
 
 
 def _class_index(sample: Sample, task: TaskSpec) -> int:

@@ -100,7 +100,7 @@ def run_training(
     keep_freed_memory()
     with opened_folder(Path(out), settings, resume=resume) as folder:
         torch.manual_seed(settings.seed)
-        _check_names(tasks, settings)
+        _check_names(tasks, samples[0], settings)
         goes_on = resume and (folder / "checkpoint.safetensors").exists()
         network = build_network(settings, tasks, pretrained=not goes_on)
         with _prepared(folder, samples, tasks, settings, preparing) as photos:
@@ -244,17 +244,24 @@ def temperature_doubts(card: Card) -> list[str]:
     return said
 
 
-def _check_names(tasks: Sequence[TaskSpec], settings: TrainSettings) -> None:
-    """Refuse classes in ``augment_more`` and tasks of stages that the data set does not have.
+def _check_names(
+    tasks: Sequence[TaskSpec], train: Sequence[Sample], settings: TrainSettings
+) -> None:
+    """Refuse classes in ``augment_more``, tasks of stages and masks that the data set lacks.
 
     Raises:
-        ConfigError: such a name.
+        ConfigError: such a name, or no mask.
     """
     have = [task.name for task in tasks]
     for stage in settings.stages:
         for name in stage.tasks:
             if name not in have:
                 raise ConfigError(f"stages: no task {name!r} to learn; {nearest(name, have)}")
+    if settings.mask_weight and not any(sample.mask for sample in train):
+        raise ConfigError(
+            "mask_weight: no training photo has a mask; 'beltsight soil --masks' makes photos "
+            "that have, and a CSV names them in its column 'mask'"
+        )
     known = [label for task in tasks for label in task.classes]
     for name in settings.augment_more if isinstance(settings.augment_more, tuple) else ():
         if name not in known:
@@ -290,6 +297,7 @@ def _prepared(
             settings.preparation,
             Path(scratch) / _PIXEL_FILES[index],
             skip_unreadable=settings.skip_unreadable,
+            masks=settings.mask_weight > 0 and not index,  # validation asks the tasks alone
             progress=lambda done, _: preparing(before + done, total),
         )
 

@@ -99,6 +99,10 @@ class TrainSettings(_Part):
             0 validates the weights themselves.
         clip_norm: largest norm of a step's gradient; 0 for no limit.
         precision: ``auto`` takes bfloat16 where the hardware computes in it.
+        mask_weight: weight of a further loss that asks at each place of the last feature map how
+            much of it is dirty, answered by the masks that the data set has; where dirt lies is
+            learned beside how much. In stages whose activations are kept it is left out, and
+            nothing of it is exported. 0 for none.
         patience: stop a stage after so many epochs without a better validation; 0 never stops.
         cache: ``auto`` keeps the activations of the frozen first layers on disk in stages with
             ``views``, so that an epoch costs only what learns; ``never`` computes them each time.
@@ -139,6 +143,7 @@ class TrainSettings(_Part):
     ema_decay: float = Field(0.99, ge=0, lt=1)
     clip_norm: float = Field(1.0, ge=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    mask_weight: float = Field(0.0, ge=0, le=100)
     patience: int = Field(0, ge=0)
     cache: Literal["auto", "never"] = "auto"
     cache_folder: str = ""
@@ -156,6 +161,8 @@ class TrainSettings(_Part):
             raise ValueError("mean and std go together; give both or neither")
         if self.std is not None and min(self.std) <= 0:
             raise ValueError("std must be above 0")
+        if self.mix and self.mask_weight:
+            raise ValueError("blends of photos have no mask; set mix or mask_weight to 0")
         try:
             _ = self.preparation
         except Exception as error:
