@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,9 @@ from beltsight.card import GoldenCard, TaskCard
 from beltsight.errors import ConfigError, DatasetError, SplitError
 from beltsight.metrics import wilson_interval
 from beltsight.model import Model
+from beltsight.records import Sample
 from beltsight.robustness import CHANGES, find_others, measure_robustness
+from beltsight.scene import CutOut
 
 COLOURS = {"blue": (30, 40, 190), "green": (30, 150, 50), "red": (190, 40, 30)}
 PER_CLASS = 3
@@ -146,6 +149,26 @@ def test_wet_items_are_not_asked_for_the_dirt_that_they_had(
     # Clean, clean with specks, and wet: a level, and no class of dirt to be right about.
     assert [row["n"] for row in dirt] == [9, 9, 0]
     assert record["changes"]["blur"]["tasks"]["dirt"]["severities"][1]["n"] == 9
+
+
+def test_only_clean_items_are_laid_over_others(
+    photos: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = sorted(photos.rglob("*.png"))
+    rows = [
+        f"{file.relative_to(photos)},{file.parent.name},{('clean', 'heavily')[n % 2]}\n"
+        for n, file in enumerate(files)
+    ]
+    (photos / "labels.csv").write_text("path,material,contamination\n" + "".join(rows))
+    asked: list[str] = []
+
+    def noting(samples: Sequence[Sample], seed: int) -> list[tuple[Sample, CutOut]]:
+        asked.extend(sample.labels["contamination"] for sample in samples)
+        return find_others(samples, seed)
+
+    monkeypatch.setattr("beltsight.robustness.find_others", noting)
+    measure_robustness(model, photos / "labels.csv", "all", changes={"occlusion": [0.3]})
+    assert asked == ["clean"] * 5
 
 
 def test_an_interrupted_call_goes_on(photos: Path, model: Model, tmp_path: Path) -> None:

@@ -203,7 +203,9 @@ class _Asking:
     def _changed(
         self, change: str, amounts: tuple[float, ...]
     ) -> Iterator[tuple[int, int, Changed]]:
-        others = find_others(self.samples, self.seed) if change == "occlusion" else []
+        # A dirty item laid over a clean one would show dirt that its label denies.
+        clean = [sample for sample in self.samples if _is_clean(sample)]
+        others = find_others(clean, self.seed) if change == "occlusion" else []
         for place, sample in enumerate(self.samples):
             self.progress(change, place + 1, len(self.samples))
             try:
@@ -231,7 +233,7 @@ class _Asking:
         fill = self.model.card.image_preparation.fill
         if not CHANGES[change].needs_item:
             return {"fill": fill}
-        if change == "dirt" and sample.labels.get(_LEVEL, _CLEAN) != _CLEAN:
+        if change == "dirt" and not _is_clean(sample):
             return None
         item = _item_mask(photo)
         first = next(iter(sample.labels.values()), "")
@@ -244,6 +246,11 @@ class _Asking:
             return None
         choice = int(np.random.default_rng(seed).integers(max(1, len(strange))))
         return {"fill": fill, "item": item, "other": strange[choice] if strange else None}
+
+
+def _is_clean(sample: Sample) -> bool:
+    """Nobody said otherwise."""
+    return sample.labels.get(_LEVEL, _CLEAN) == _CLEAN
 
 
 def _truth(sample: Sample, change: str, changed: Changed) -> dict[str, str]:
