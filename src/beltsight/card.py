@@ -148,6 +148,62 @@ class GoldenCard(_Part):
     tolerance: float = Field(1e-2, gt=0, allow_inf_nan=False)
 
 
+class ParityCard(_Part):
+    """How far the int8 answers to one task are from those of the float model.
+
+    Args:
+        n: labelled photos compared.
+        changed: of them, labels that differ.
+        agreement: share of labels that stay, with its Wilson ``agreement_interval``.
+        float_accuracy, accuracy: before and after.
+        lost, gained: photos that only the float or only the int8 model gets right.
+        accuracy_change: after less before, with its paired ``accuracy_change_interval``.
+        probability_change: largest change of a class's calibrated probability.
+    """
+
+    n: int = Field(ge=1)
+    changed: int = Field(ge=0)
+    agreement: float = Field(ge=0, le=1)
+    agreement_interval: tuple[_Finite, _Finite]
+    float_accuracy: float = Field(ge=0, le=1)
+    accuracy: float = Field(ge=0, le=1)
+    lost: int = Field(ge=0)
+    gained: int = Field(ge=0)
+    accuracy_change: float = Field(ge=-1, le=1)
+    accuracy_change_interval: tuple[_Finite, _Finite]
+    probability_change: float = Field(ge=0, le=1)
+
+
+class QuantizationCard(_Part):
+    """How the graph became int8, and what that changed.
+
+    Args:
+        scheme: of the numbers.
+        weight_bits: 7 saturates on no processor; 8 needs VNNI or its like.
+        float_layers: layers that stayed float, beside the heads.
+        float_sha256: of the file that it came from.
+        data: name of the data set that follows.
+        calibration_split, n_calibration, seed: the photos that ranges were fitted to.
+        split: the photos that gave parity, temperatures, thresholds and figures.
+        tried: choices of float layers that were measured on these photos before one was taken.
+        parity: per task.
+    """
+
+    scheme: Literal["static QDQ, uint8 activations, int8 weights per channel"] = (
+        "static QDQ, uint8 activations, int8 weights per channel"
+    )
+    weight_bits: Literal[7, 8]
+    float_layers: tuple[str, ...]
+    float_sha256: str
+    data: str
+    calibration_split: str
+    n_calibration: int = Field(ge=1)
+    seed: int
+    split: str
+    tried: int = Field(ge=1)
+    parity: dict[str, ParityCard]
+
+
 class Card(_Part):
     """Everything a user of the model must know; printed by ``beltsight card``."""
 
@@ -162,6 +218,7 @@ class Card(_Part):
     licence: str = ""
     notice: str = ""
     golden: GoldenCard = GoldenCard()
+    quantization: QuantizationCard | None = None
     beltsight_version: str = ""
 
     @model_validator(mode="after")
@@ -169,6 +226,8 @@ class Card(_Part):
         classes = {task.name: len(task.classes) for task in self.tasks}
         if len(classes) != len(self.tasks):
             raise ValueError("a task is named twice")
+        if self.quantization and self.quantization.parity.keys() != classes.keys():
+            raise ValueError("the parity of int8 must be of every task, and of no other")
         n = len(self.golden.photos_png)
         if n and self.golden.logits.keys() != classes.keys():
             raise ValueError("golden logits must be of every task, and of no other")

@@ -17,12 +17,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from beltsight.card import CARD_KEY, Card
 from beltsight.engines import Engine
 from beltsight.engines.onnx_runtime import OnnxRuntimeEngine
-from beltsight.errors import ModelFileError, ParityError, TrainError
+from beltsight.errors import ModelFileError, ParityError
+from beltsight.model_file import restate_card, save_model
 from beltsight.records import Floats
 from beltsight.train.network import Network
+
+__all__ = [
+    "LOGIT_TOLERANCE",
+    "PARITY_PHOTOS",
+    "ExportGraph",
+    "Parity",
+    "check_parity",
+    "export_graph",
+    "make_engine",
+    "make_engine_of_file",
+    "measure_parity",
+    "restate_card",
+    "save_model",
+    "to_onnx",
+]
 
 PARITY_PHOTOS = 64
 LOGIT_TOLERANCE = 1e-3
@@ -108,32 +123,6 @@ def to_onnx(
     if program is None:
         raise ModelFileError("this backbone cannot be exported to ONNX: no program came back")
     return program.model_proto
-
-
-def save_model(graph: onnx.ModelProto, card: Card, path: Path) -> None:
-    """Write graph and card as one file that stands alone, complete or not at all.
-
-    Raises:
-        TrainError: the folder cannot be made or written, or the disk is full.
-    """
-    model = onnx.ModelProto()
-    model.CopyFrom(graph)
-    for node in model.graph.node:  # the exporter's stack traces name files of this machine
-        node.ClearField("metadata_props")
-        node.ClearField("doc_string")
-    model.doc_string = f"{card.name} {card.version}: a Beltsight model; its card is in the metadata"
-    onnx.helper.set_model_props(model, {CARD_KEY: card.model_dump_json()})
-    part = path.with_suffix(".part")
-    try:
-        part.write_bytes(model.SerializeToString())
-        part.replace(path)
-    except OSError as error:
-        raise TrainError(f"{path}: the model file cannot be written: {error.strerror}") from error
-
-
-def restate_card(path: Path, card: Card, out: Path) -> None:
-    """Copy a model file with another card, e.g. one that states the test figure, too."""
-    save_model(onnx.load(path, load_external_data=False), card, out)
 
 
 def make_engine(graph: onnx.ModelProto, threads: int = 0) -> OnnxRuntimeEngine:

@@ -1,0 +1,132 @@
+"""The int8 model's card: what of the float model's figures still holds, and what is new.
+
+Classes, preparation, training, licence and notice stay. Temperatures, thresholds, figures, golden
+answers and the border of the novel are the int8 graph's own, measured again on the photos that
+decide. What nobody measured again, such as a test figure, is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import version
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beltsight.calibrate import fit_temperature, softmax
+from beltsight.card import Card, GoldenCard, ParityCard, QuantizationCard, TaskCard, golden_batch
+from beltsight.dataset.index import Dataset
+from beltsight.errors import ImageError, ModelError
+from beltsight.evaluate import Evaluation, TaskResult
+from beltsight.metrics import task_metrics
+from beltsight.model import Model
+from beltsight.novelty import Novelty, NoveltyCard
+from beltsight.quantization.parity import measure_parity
+from beltsight.threshold import set_threshold
+
+GOLDEN_TOLERANCE = 0.05
+"""Share of the largest logit by which a golden one may differ.
+
+Engines round int8 at other places: here up to 0.14 of logits up to 4. A processor that saturates
+differed by 0.21 to 0.59 (oneDNN held to AVX2, weights of 8 bits).
+"""
+
+
+def measure_tasks(before: Evaluation, after: Evaluation) -> dict[str, ParityCard]:
+    """Parity per task, each model with its own temperature.
+
+    Args:
+        before, after: of the float and the int8 model, on the same photos.
+
+    Raises:
+        ModelError: they are not of the same photos.
+    """
+    parity = {}
+    for name, old in before.tasks.items():
+        new = after.tasks[name]
+        if old.paths != new.paths:
+            raise ModelError("photos changed while they were being measured; try again")
+        probabilities = softmax(new.logits, _temperature(new))
+        parity[name] = measure_parity(old.probabilities, probabilities, new.labels)
+    return parity
+
+
+def restated_card(
+    before: Card, after: Model, evaluation: Evaluation, dataset: Dataset, record: QuantizationCard
+) -> Card:
+    """The card of the int8 file.
+
+    Args:
+        before: of the float file.
+        after: the int8 model.
+        evaluation: of it.
+        dataset: that its photos are of.
+        record: how the model became int8.
+    """
+    tasks, metrics = [], {}
+    for spec, task in zip(before.task_specs, before.tasks, strict=True):
+        result = evaluation.tasks[task.name]
+        temperature = _temperature(result)
+        tasks.append(_task(task, result, temperature))
+        metrics[task.name] = task_metrics(spec, result.logits, result.labels, temperature)
+    largest = max(float(np.abs(result.logits).max()) for result in evaluation.tasks.values())
+    changes = {
+        "tasks": tuple(tasks),
+        "metrics": {"split": evaluation.split, "n": evaluation.n, "tasks": metrics},
+        "novelty": _novelty(after, dataset.select(evaluation.split)),
+        "golden": _golden(after, GOLDEN_TOLERANCE * max(1.0, largest)),
+        "quantization": record,
+        "beltsight_version": version("beltsight"),
+    }
+    changed = before.model_copy(update=changes)
+    return Card.model_validate(changed.model_dump())  # a copy is not checked by itself
+
+
+def _temperature(result: TaskResult) -> float:
+    return fit_temperature(result.logits, result.labels, result.temperature)
+
+
+def _task(task: TaskCard, result: TaskResult, temperature: float) -> TaskCard:
+    """With the int8 temperature; its threshold is found again where a purity asked for it."""
+    changed = task.model_copy(
+        update={"temperature": temperature, "threshold": None, "purity": None}
+    )
+    if task.purity is None:
+        return changed
+    probabilities = softmax(result.logits, temperature)
+    return set_threshold(changed, probabilities, result.labels, task.purity.target)[0]
+
+
+def _novelty(model: Model, dataset: Dataset) -> NoveltyCard | None:
+    """The directions that the float model learned, with the border where int8 photos lie."""
+    if model.novelty is None:
+        return None
+    paths = [sample.path for sample in dataset.samples]
+    answers = model.stream_outputs(paths, ["embedding"], on_error="record")
+    rows = [outputs["embedding"] for _, outputs in answers if not isinstance(outputs, ImageError)]
+    return moved_border(model.novelty, np.stack(rows)).to_card()
+
+
+def moved_border(novelty: Novelty, known: NDArray[np.floating]) -> Novelty:
+    """The same novelty with its threshold where these known photos put it.
+
+    Args:
+        novelty: whose directions stay.
+        known: (M, D) embeddings of photos that the network has not learned.
+    """
+    scores = np.sort(novelty.score(known))
+    rank = min(len(scores), ceil((len(scores) + 1) * (1.0 - novelty.false_alarm) - 1e-9))
+    threshold = float(scores[rank - 1]) * (1.0 + 1e-4)  # room for rounding, as in fit_novelty
+    above = int((scores > threshold).sum())
+    return replace(novelty, threshold=threshold, n_known=len(scores), n_above=above)
+
+
+def _golden(model: Model, tolerance: float) -> GoldenCard:
+    golden = model.card.golden
+    if not golden.photos_png:
+        return golden
+    names = [task.name for task in model.tasks]
+    outputs = model.engine.run(golden_batch(golden, model.card.image_preparation), names)
+    logits = {name: outputs[name].tolist() for name in names}
+    return GoldenCard(photos_png=golden.photos_png, logits=logits, tolerance=tolerance)
