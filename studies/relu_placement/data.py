@@ -105,8 +105,9 @@ def make_scaler(train: Photos, inputs: str) -> Scaler:
 
     Example:
         >>> photos = Photos(np.full((2, 1, 1, 1), 51, np.uint8), np.zeros(2, np.int64))
-        >>> make_scaler(photos, "unit")(torch.from_numpy(photos.pixels)).flatten().tolist()
-        [0.20000000298023224, 0.20000000298023224]
+        >>> scaled = make_scaler(photos, "unit")(torch.from_numpy(photos.pixels))
+        >>> [round(value, 6) for value in scaled.flatten().tolist()]
+        [0.2, 0.2]
     """
     channels = train.pixels.shape[3]
     if inputs == "unit":

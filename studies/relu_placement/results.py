@@ -4,7 +4,7 @@
 
     jobs.csv       settings, minutes, machine and command of each job
     errors.csv     per placement: losses and errors at the end
-    curves.csv     per epoch and placement
+    curves.csv     per measured epoch and placement
     activity.csv   per ReLU: dead units, zeros
     wrong.csv      per placement: places of the photos that were answered wrongly, for paired tests
 """
@@ -23,12 +23,11 @@ import torch
 from numpy.typing import NDArray
 from studies.relu_placement.model import NAMES
 from studies.relu_placement.plan import Job
-from studies.relu_placement.train import Epoch, Outcome
+from studies.relu_placement.train import Outcome
 from studies.runner import machine
 
 Row = dict[str, str]
 KEY = ("variant", "size_px", "seed")
-_CURVE_POINTS = 12
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -69,13 +68,12 @@ def keep_outcome(folder: Path, job: Job, outcome: Outcome, n_train: int, command
             "val_error": _short(measured["validation"][place]),
             "test_error": _short(measured["test"][place]) if "test" in measured else "",
         })  # fmt: skip
-        kept = _thinned(outcome.curve)
         curves += [
             {**own, "epoch": epoch.epoch, "seconds": round(epoch.seconds, 1),
              "train_loss": _short(epoch.train_loss[place]),
              "val_loss": _short(epoch.val_loss[place]),
              "val_error": _short(epoch.val_error[place])}
-            for epoch in kept
+            for epoch in outcome.curve
         ]  # fmt: skip
         split = "test" if job.test else "validation"
         bits = outcome.wrong[split][place]
@@ -145,13 +143,6 @@ def read_marks(folder: Path, size_px: int) -> dict[str, NDArray[np.float64]]:
         marks[[int(place) for place in row["wrong"].split()]] = 0
         found[row["placement"]].append(marks)
     return {name: np.array(found[name]) for name in NAMES if name in found}
-
-
-def _thinned(curve: Sequence[Epoch]) -> list[Epoch]:
-    """At most a dozen epochs, evenly spaced, with the last: enough for a picture."""
-    count = min(_CURVE_POINTS, len(curve))
-    places = {round((place + 1) * len(curve) / count) - 1 for place in range(count)}
-    return [curve[place] for place in sorted(places)]
 
 
 def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -39,7 +39,7 @@ from studies.relu_placement.tables import (  # noqa: E402
     one_size_text,
     sizes_text,
 )
-from studies.relu_placement.train import run_job, steps_per_epoch  # noqa: E402
+from studies.relu_placement.train import measured_epochs, run_job, steps_per_epoch  # noqa: E402
 from studies.runner import LOOKS, REPOSITORY, arguments, machine, note_look  # noqa: E402
 from studies.tables import fill_markers  # noqa: E402
 
@@ -207,8 +207,8 @@ def estimated_seconds(study: Study, job: Job) -> float:
     else:
         n_train, n_val, n_test = job.photos or _FULL_MNIST, 5000, 10_000 if job.test else 0
     photo = step / recipe.batch_size / _PASSES_OF_A_STEP
-    epoch = step * steps_per_epoch(n_train, recipe.batch_size) + photo * n_val
-    return recipe.epochs * epoch + photo * (n_test + 2 * n_val)
+    steps = recipe.epochs * steps_per_epoch(n_train, recipe.batch_size)
+    return step * steps + photo * (n_test + n_val * (2 + len(measured_epochs(recipe.epochs))))
 
 
 def estimate(study: Study) -> None:
@@ -231,7 +231,7 @@ def bench(study: Study) -> None:
     """
     known, _ = read_mnist(study.data["mnist"])
     known = known.take(slice(2000))
-    sizes, rounds, steps = ((28,), 2, 3) if study.quick else ((28, 64), 5, 6)
+    sizes, rounds, steps = ((28,), 2, 3) if study.quick else ((28, 64), 4, 4)
     found = []
     for size in sizes:
         photos = resized(known, size)

@@ -102,7 +102,7 @@ class StackedNetwork(nn.Module):
         values = functional.conv2d(one, second, groups=len(self.placements))
         two = self._finish(1, functional.max_pool2d(values, 2))
         three = self._finish(2, torch.bmm(self._rows(two), third))
-        four = self._finish(3, torch.bmm(three, fourth).float())
+        four = self._finish(3, torch.bmm(three, fourth).to(self.weights[3].dtype))
         return [one, two, three, four]
 
     def weights_of(self, place: int) -> dict[str, Tensor]:

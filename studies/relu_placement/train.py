@@ -35,6 +35,7 @@ from beltsight.train.optimize import rate_factor
 _RISE = 0.05  # of all steps
 _MEASURE_BATCH = 100
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
+_CURVE_POINTS = 12
 
 Bits = NDArray[np.bool_]
 Tell = Callable[[int, str], None]
@@ -81,7 +82,7 @@ class Outcome:
     """A finished job.
 
     Args:
-        curve: one entry per epoch.
+        curve: one entry per measured epoch, the last among them.
         activity: one entry per ReLU.
         wrong: by split, (S, n): which photos each placement answered wrongly.
         starts: how often the job was started.
@@ -100,6 +101,8 @@ class _State:
     settings: dict[str, Any]
     photos: str
     starts: int = 1
+    epochs: int = 0
+    seconds: float = 0.0
     curve: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -136,11 +139,16 @@ def run_job(
         state = _resume(file, state, network, optimizer)
     scaler = make_scaler(sets.train, job.recipe.inputs)
     saved = time.monotonic()
-    while len(state.curve) < job.recipe.epochs:
-        epoch = _run_epoch(network, optimizer, scaler, sets, job, state)
-        state.curve.append(vars(epoch))
-        tell(epoch.epoch, _line(epoch, job.recipe.epochs))
-        done = epoch.epoch == job.recipe.epochs
+    measured = measured_epochs(job.recipe.epochs)
+    while state.epochs < job.recipe.epochs:
+        losses = _run_epoch(network, optimizer, scaler, sets.train, job, state)
+        if state.epochs in measured:
+            wrong, val_losses = measure(network, scaler, sets.validation)
+            errors = wrong.mean(axis=1).tolist()
+            epoch = Epoch(state.epochs, state.seconds, losses, val_losses, errors)
+            state.curve.append(vars(epoch))
+            tell(epoch.epoch, _line(epoch, job.recipe.epochs))
+        done = state.epochs == job.recipe.epochs
         stop = not done and enough()
         if done or stop or time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
             tensors = {f"network/{k}": v for k, v in network.state_dict().items()}
@@ -165,6 +173,17 @@ def make_optimizer(network: torch.nn.Module, recipe: Recipe) -> torch.optim.SGD:
         network.parameters(), lr=recipe.rate, momentum=recipe.momentum,
         weight_decay=recipe.weight_decay, fused=True,
     )  # fmt: skip
+
+
+def measured_epochs(epochs: int) -> list[int]:
+    """After which epochs the validation photos are answered: a dozen, evenly spaced, and the last.
+
+    Example:
+        >>> measured_epochs(3), measured_epochs(30)[-3:]
+        ([1, 2, 3], [25, 28, 30])
+    """
+    points = min(_CURVE_POINTS, epochs)
+    return [round((place + 1) * epochs / points) for place in range(points)]
 
 
 def steps_per_epoch(photos: int, batch_size: int) -> int:
@@ -219,13 +238,14 @@ def _run_epoch(
     network: StackedNetwork,
     optimizer: torch.optim.SGD,
     scaler: Scaler,
-    sets: Sets,
+    train: Photos,
     job: Job,
     state: _State,
-) -> Epoch:
-    recipe, done = job.recipe, len(state.curve)
+) -> list[float]:
+    """Every network's mean loss over the steps of one pass."""
+    recipe, done = job.recipe, state.epochs
     generator = torch.Generator().manual_seed(job.seed * 100_003 + done)
-    order = torch.randperm(len(sets.train), generator=generator).numpy()
+    order = torch.randperm(len(train), generator=generator).numpy()
     steps = steps_per_epoch(len(order), recipe.batch_size)
     total = torch.zeros(len(network.placements))
     start = time.perf_counter()
@@ -235,17 +255,16 @@ def _run_epoch(
         factor = rate_factor(done * steps + step, everything, rise, recipe.schedule)
         optimizer.param_groups[0]["lr"] = recipe.rate * factor
         own = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-        pixels = torch.from_numpy(sets.train.pixels[own])
+        pixels = torch.from_numpy(train.pixels[own])
         if recipe.flip:
             turned = torch.rand(len(own), generator=generator) < 0.5
             pixels = torch.where(turned[:, None, None, None], pixels.flip(2), pixels)
-        labels = torch.from_numpy(sets.train.labels[own])
+        labels = torch.from_numpy(train.labels[own])
         total += train_step(network, optimizer, scaler(pixels), labels)
-    seconds = time.perf_counter() - start
-    wrong, losses = measure(network, scaler, sets.validation)
-    before = state.curve[-1]["seconds"] if state.curve else 0.0
-    errors = wrong.mean(axis=1).tolist()
-    return Epoch(done + 1, before + seconds, (total / steps).tolist(), losses, errors)
+    state.seconds += time.perf_counter() - start
+    state.epochs += 1
+    mean: list[float] = (total / steps).tolist()
+    return mean
 
 
 def _resume(
@@ -270,7 +289,7 @@ def _resume(
         {k.removeprefix("network/"): v for k, v in tensors.items() if k.startswith("network/")}
     )
     unpack_optimizer(optimizer, tensors)
-    return _State(fresh.settings, fresh.photos, kept["starts"] + 1, kept["curve"])
+    return _State(**{**kept, "starts": kept["starts"] + 1})
 
 
 def _outcome(network: StackedNetwork, scaler: Scaler, sets: Sets, state: _State) -> Outcome:

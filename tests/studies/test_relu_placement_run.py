@@ -17,7 +17,7 @@ from studies.relu_placement.model import (
 )
 from studies.relu_placement.plan import jobs, load_plan, shrink
 from studies.relu_placement.results import digest_of, keep_outcome, read_errors, read_marks
-from studies.relu_placement.train import run_job
+from studies.relu_placement.train import measured_epochs, run_job
 from studies.runner import REPOSITORY
 from tests.studies.tiny_mnist import job_of, sets_of, write_mnist
 
@@ -41,6 +41,7 @@ def test_a_stopped_job_ends_as_one_that_was_not(tmp_path: Path) -> None:
         assert other.seconds > 0
     assert all(np.array_equal(whole.wrong[split], goes_on.wrong[split]) for split in whole.wrong)
     assert [epoch.epoch for epoch in whole.curve] == [1, 2, 3]
+    assert len(measured_epochs(100)) == 12 and measured_epochs(100)[-1] == 100
     assert whole.curve[-1].train_loss[4] < whole.curve[0].train_loss[4]
 
 
