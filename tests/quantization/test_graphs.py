@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
@@ -165,11 +167,26 @@ def test_a_gather_that_means_something_stays() -> None:
 
 def test_the_layer_that_int8_hurts_most_comes_first() -> None:
     layout, ranges = measured(network(edge=300.0))
-    order = list(rank_layers(layout, ranges, some_photos(8), {"material": 0.5}, bits=7, threads=1))
-    assert order[0][0].name == "depth"
-    assert sorted(layer.name for layer, _ in order) == sorted(LAYERS)
+    task = {"material": 0.5}
+    order = list(rank_layers(layout, ranges, some_photos(8), task, bits=7, threads=1))
+    assert [layer.name for layer in order[0][0]] == ["depth"]
+    assert sorted(layer.name for group, _ in order for layer in group) == sorted(LAYERS)
     assert order[-1][1] == pytest.approx(0.0, abs=1e-4)  # all in float again
-    rest = rank_layers(
-        layout, ranges, some_photos(8), {"material": 0.5}, bits=7, kept=layout.layers[1:2]
+    kept = layout.layers[1:2]
+    rest = rank_layers(layout, ranges, some_photos(8), task, bits=7, kept=kept, threads=1)
+    assert sorted(layer.name for group, _ in rest for layer in group) == ["point", "stem"]
+
+
+def test_a_layer_near_the_photo_takes_along_what_lies_before_it() -> None:
+    """Where the rest of the network does nearly all the work."""
+    layout, ranges = measured(network(edge=300.0))
+    stem, depth, point = layout.layers
+    heavy = dataclasses.replace(point, products=100 * (stem.products + depth.products))
+    layout = dataclasses.replace(layout, layers=(stem, depth, heavy))
+    ranked = rank_layers(
+        layout, ranges, some_photos(8), {"material": 0.5}, bits=7, with_start=True, threads=1
     )
-    assert "depth" not in [layer.name for layer, _ in rest]
+    first, error = next(ranked)
+    assert [layer.name for layer in first] == ["stem", "depth"]
+    last, _ = next(ranked)
+    assert [layer.name for layer in last] == ["point"] and error > 0

@@ -68,7 +68,7 @@ KeepCountOption = Annotated[
     typer.Option(
         min=0,
         help="How many further layers stay float, the most harmful first (default: as few as it "
-        "takes, up to 6).",
+        "takes).",
         show_default=False,
     ),
 ]

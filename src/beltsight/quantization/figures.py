@@ -25,7 +25,7 @@ from beltsight.novelty import Novelty, NoveltyCard
 from beltsight.quantization.parity import measure_parity
 from beltsight.threshold import set_threshold
 
-GOLDEN_TOLERANCE = 0.05
+GOLDEN_TOLERANCE = 0.04
 """Share of the largest logit by which a golden one may differ.
 
 Engines round int8 at other places: here up to 0.14 of logits up to 4. A processor that saturates

@@ -39,7 +39,7 @@ from beltsight.records import Sample
 if TYPE_CHECKING:
     import onnx
 
-MOST_FLOAT_LAYERS = 6
+MOST_STEPS = 6
 _TRIAL_PHOTOS = 8
 
 
@@ -57,7 +57,7 @@ class QuantizeSettings:
         weight_bits: 7 is safe everywhere; 8 needs a processor with VNNI or its like.
         keep: names of layers that stay float.
         keep_count: how many further layers stay float, those whose float form buys back most;
-            None keeps as few as it takes, up to ``MOST_FLOAT_LAYERS``.
+            None keeps as few as it takes, in up to ``MOST_STEPS`` steps.
         bounds: what may change.
         threads: computing threads; 0 means one per core.
 
@@ -253,12 +253,12 @@ def _choices(
         material.before.temperatures,
         bits=settings.weight_bits,
         kept=kept,
+        with_start=exact is None,
         threads=settings.threads,
         progress=progress,
     )
-    most = MOST_FLOAT_LAYERS if exact is None else exact
-    for number, (layer, _) in enumerate(islice(ranked, most), start=1):
-        kept = (*kept, layer)
+    for number, (further, _) in enumerate(islice(ranked, exact or MOST_STEPS), start=1):
+        kept = (*kept, *further)
         if exact is None or number == exact:
             yield kept
     if exact is not None and exact > len(material.layout.layers) - len(settings.keep):
