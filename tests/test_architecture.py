@@ -34,8 +34,8 @@ HEAVY = {"numpy", "cv2", "onnxruntime", "jinja2", "rich", "PIL", "pydantic"}
 STUDIES_MAY_IMPORT = (  # docs/api.md says so
     "beltsight.scene", "beltsight.dataset.soil", "beltsight.reliability", "beltsight.selective",
     "beltsight.novelty", "beltsight.routing", "beltsight.explain", "beltsight.robustness",
-    "beltsight.metrics",
-    "beltsight.dataset.idx",
+    "beltsight.metrics", "beltsight.dataset.idx", "beltsight.engines", "beltsight.bench",
+    "beltsight.quantization",
 )  # fmt: skip
 STUDIES_MAY_ALSO = {("beltsight.model", "DEFAULT_MODEL")}
 
