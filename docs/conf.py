@@ -29,7 +29,8 @@ nitpick_ignore = [
     for name in (
         "Card", "Engine", "Path", "Photo", "Run", "Source", "StoredPhoto", "TrainSettings",
         "beltsight.card.Card", "beltsight.leak.Leak", "beltsight.evaluate.TaskResult",
-        "beltsight.taxonomy.Taxonomy", "beltsight.policy.Policy", "Policy", "Taxonomy", "beltsight.quantization.run.Trial",
+        "beltsight.taxonomy.Taxonomy", "beltsight.policy.Policy", "Policy", "Taxonomy",
+        "beltsight.quantization.run.Trial",
     )
 ] + [
     ("py:func", "beltsight.image.prepare"),
