@@ -167,20 +167,22 @@ def median_interval(values: Floats, seed: int = 0) -> Share:
 
 
 def failures(errors: Floats) -> NDArray[np.bool_]:
-    """Which trainings failed outright: far above what the middle placement of their cell reaches.
+    """Which trainings failed outright: far above what the better placements of their cell reach.
+
+    The lower quartile stands for these, since a ReLU in the wrong place can fail half of all.
 
     Args:
         errors: (cells, placements), in percent.
 
     Returns:
-        Where the error is over one and a half times the cell's median plus 5 points.
+        Where the error is over one and a half times the cell's lower quartile plus 5 points.
 
     Example:
         >>> failures(np.array([[2.0, 2.5, 3.0, 12.0, 98.0]])).tolist()
         [[False, False, False, True, True]]
     """
-    middle: Floats = np.median(errors, axis=1, keepdims=True)
-    found: NDArray[np.bool_] = errors > 1.5 * middle + 5
+    usual: Floats = np.percentile(errors, 25, axis=1, keepdims=True)
+    found: NDArray[np.bool_] = errors > 1.5 * usual + 5
     return found
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import ScalarFormatter
 from studies.curves import COLOURS
 from studies.relu_placement.comparison import failures, mean_ranks
 from studies.relu_placement.model import LAYERS, NAMES, PUBLISHED_NAME
@@ -82,8 +83,10 @@ def _curves(folder: Path, experiment: Experiment) -> Any:
             look = {"color": marked[name], "lw": 2.0, "label": name}
         axes[0].plot(epochs, 100 * error, **look)
         axes[1].plot(seconds / 60, loss, **look)
-    shown = 100 * np.array([[own[0] for own in values[name, e]] for name in NAMES for e in epochs])
-    axes[0].set_ylim(_limits(shown))
+    axes[0].set_yscale("log")
+    axes[0].yaxis.set_major_formatter(ScalarFormatter())
+    axes[0].yaxis.set_minor_formatter(ScalarFormatter())
+    axes[0].tick_params(axis="y", which="minor", labelsize=8)
     axes[0].set_ylabel("validation error in %")
     axes[0].set_xlabel("epochs")
     axes[0].xaxis.get_major_locator().set_params(integer=True)
@@ -105,10 +108,8 @@ def _marked(best: str) -> dict[str, str]:
     return dict(zip(dict.fromkeys(named), COLOURS[1:2] + COLOURS[:1] + COLOURS[2:4], strict=False))
 
 
-def _limits(values: Floats, percentile: float = 90) -> tuple[float, float]:
-    """Ends of an axis; what does not learn must not flatten all others."""
-    finite = values[np.isfinite(values)]
-    low, high = float(finite.min()), float(np.percentile(finite, percentile))
+def _limits(values: Floats) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
     return max(0.0, low - 0.08 * (high - low)), high + 0.05 * (high - low) + 1e-3
 
 
@@ -124,7 +125,9 @@ def _heat(errors: dict[tuple[str, int], Floats], experiment: Experiment) -> Any:
     figure, axis = plt.subplots(
         figsize=(max(5.2, 1.9 + 0.66 * len(keys)), 6.4 + 0.7 * several), layout="constrained"
     )
-    scale = max(float(np.percentile(above, 85)), 1e-3)
+    # What failed must not make all others look alike.
+    usual = above[lost == 0]
+    scale = max(float(usual.max()) if usual.size else float(above.max()), 1e-3)
     drawn = axis.imshow(above, cmap="YlOrBr", vmin=0, vmax=scale, aspect="auto")
     for (row, column), value in np.ndenumerate(table):
         dark = above[row, column] > 0.62 * scale
@@ -167,7 +170,7 @@ def _ranking(cells: Floats, experiment: Experiment) -> Any:
     axes[0].set_xlabel(f"mean rank over {len(cells)} cells (1 is best), 95 % interval")
     split = "test" if experiment.test else "validation"
     axes[1].set_xlabel(f"{split} error in %: each cell, and the median")
-    axes[1].set_xlim(_limits(cells[~failures(cells)], 100))
+    axes[1].set_xlim(_limits(cells[~failures(cells)]))
     for axis in axes:
         _tidy(axis, "x")
     _title(figure, f"Ranking: {experiment.title}")

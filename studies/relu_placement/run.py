@@ -21,9 +21,11 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import torch
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
@@ -39,7 +41,7 @@ from studies.relu_placement.tables import (  # noqa: E402
     one_size_text,
     sizes_text,
 )
-from studies.relu_placement.train import measured_epochs, run_job, steps_per_epoch  # noqa: E402
+from studies.relu_placement.train import Outcome, measured_epochs, run_job, steps_per_epoch  # noqa: E402
 from studies.runner import LOOKS, REPOSITORY, arguments, machine, note_look  # noqa: E402
 from studies.tables import fill_markers  # noqa: E402
 
@@ -164,7 +166,7 @@ def run_experiment(study: Study, name: str) -> None:
             raise SystemExit(f"{name}: the time is over; the same call goes on from here")
 
 
-def finish(study: Study, job: Job, outcome, sets: Sets) -> None:  # type: ignore[no-untyped-def]
+def finish(study: Study, job: Job, outcome: Outcome, sets: Sets) -> None:
     """Write a job's lines, and its look at test into the ledger; remove its checkpoint."""
     if "test" in outcome.wrong:
         errors = 100 * outcome.wrong["test"].mean(axis=1)
@@ -179,7 +181,7 @@ def finish(study: Study, job: Job, outcome, sets: Sets) -> None:  # type: ignore
     (study.runs / f"{job.name}.safetensors").unlink(missing_ok=True)
 
 
-def unfinished(study: Study, name: str):  # type: ignore[no-untyped-def]
+def unfinished(study: Study, name: str) -> Iterator[Job]:
     """Jobs without a result; one with a result of other settings is named and left as it is."""
     for job in study.jobs(name):
         digest = digest_of(study.results / name, job)
@@ -251,7 +253,7 @@ def bench(study: Study) -> None:
             "plain_ms": round(speed.plain_ms, 2), "own_ms": round(speed.own_ms, 2),
             "ratio": round(speed.ratio, 3), "lowest_ratio": round(min(speed.ratios), 3),
             "highest_ratio": round(max(speed.ratios), 3), "gap": f"{speed.gap:.2g}",
-            "processor": machine()["processor"], "cores": os.cpu_count(),
+            "processor": machine()["processor"], "threads": torch.get_num_threads(),
             "command": f"{COMMAND} bench",
         }
         for speed in found
@@ -318,7 +320,7 @@ def bench_text(path: Path) -> str:
         f"{row['highest_ratio']}) | {row['gap']} |"
         for row in rows
     ]
-    return "\n".join(lines) + f"\n\n{rows[0]['processor']}, {rows[0]['cores']} cores."
+    return "\n".join(lines) + f"\n\n{rows[0]['processor']}, {rows[0]['threads']} threads."
 
 
 def plot(study: Study) -> None:

@@ -101,7 +101,7 @@ def sizes_text(folder: Path, experiment: Experiment) -> str:
     note = (
         f"{'Test' if experiment.test else 'Validation'} error in percent, median over "
         f"{' or '.join(map(str, seeds))} seeds; bold: the lowest of a size; a star for each seed "
-        "that failed (over 1.5 times the middle placement's error and 5 points). Ranks (1 is "
+        "that failed (over 1.5 times the lower quartile of its cell and 5 points). Ranks (1 is "
         f"best), median gaps in points and Wilcoxon's p are over {len(cells)} cells of one size "
         "and seed, p corrected by Holm for 15 comparisons; Friedman's test of no difference at "
         f"all: p {_p(friedman_p(cells))}. "
@@ -141,7 +141,7 @@ def factors_text(folder: Path, experiment: Experiment) -> str:
         "placements with that ReLU less that of the eight without, in points (below zero it "
         "helps), with the 95 % t interval over seeds. Ranks: Spearman's correlation with the "
         f"base's. Failed: trainings of {PUBLISHED_NAME}, and of all placements (over 1.5 times the "
-        "middle placement's error and 5 points)."
+        "lower quartile of a seed and 5 points)."
     )
     return "\n".join(rows) + f"\n\n{note}"
 
