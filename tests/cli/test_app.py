@@ -15,8 +15,8 @@ from beltsight.cli.console import print_table
 from beltsight.errors import BeltsightError, ConfigError, TaxonomyError
 
 COMMANDS = (
-    "demo", "predict", "train", "evaluate", "calibrate", "export", "check", "split", "soil",
-    "fetch", "card", "policy", "schema",
+    "demo", "predict", "train", "evaluate", "calibrate", "bench", "export", "quantize", "check",
+    "split", "soil", "fetch", "card", "tune", "policy", "schema",
 )  # fmt: skip
 
 

@@ -16,8 +16,11 @@ def test_the_schema_is_one(shape: str) -> None:
 def test_the_schemas_refuse_what_is_wrong() -> None:
     line = {"path": "a.jpg", "tasks": {"material": None, "contamination": None, "dirt": None}}
     rest = dict.fromkeys(
-        ("abstain", "why", "novel", "novelty", "route", "reason", "policy", "model", "error")
-    )
+        (
+            "abstain", "why", "novel", "novelty", "route", "reason", "policy", "model", "engine",
+            "error",
+        )
+    )  # fmt: skip
     validator = jsonschema.Draft202012Validator(beltsight("schema", "predict").json)
     assert validator.is_valid(line | rest)
     assert not validator.is_valid(line)

@@ -36,6 +36,7 @@ def one_weight(optimizer: str, rate: float, decay: float, **more: object) -> tup
             super().__init__()
             self.heads = nn.ModuleList([nn.Linear(1, 1, bias=False)])
             self.backbone = nn.Identity()
+            self.places = None
 
     bare = Bare()
     weight = bare.heads[0].weight
