@@ -51,6 +51,7 @@ class OpenVinoEngine:
             requests = [compiled.create_infer_request() for _ in range(max(1, streams))]
         except Exception as error:  # OpenVINO raises RuntimeError and its kin
             raise ModelFileError(f"not a model that OpenVINO can load: {_first(error)}") from error
+        self._kept = core, compiled  # requests compute with both
         self._shape = compiled.inputs[0].get_partial_shape()
         self._places = {port.get_any_name(): i for i, port in enumerate(compiled.outputs)}
         self.outputs = tuple(self._places)
