@@ -219,9 +219,7 @@ def test_numbers_out_of_range_are_refused(numbers: dict[str, float]) -> None:
     [torch.zeros(3, 8, 8), torch.zeros(8, 8, 3, dtype=torch.uint8), torch.zeros(3, 8).byte()],
 )
 def test_another_kind_of_picture_is_refused(picture: Tensor) -> None:
-    with pytest.raises(
-        ImageError, match=r"takes uint8 \(3, H, W\), or \(4, H, W\) with"
-    ):
+    with pytest.raises(ImageError, match=r"takes uint8 \(3, H, W\), or \(4, H, W\) with"):
         make("strong")(picture)
 
 
