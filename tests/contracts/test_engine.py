@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,21 @@ from beltsight.errors import BeltsightError, ConfigError, ModelError, ModelFileE
 
 COLOURS = ((200, 40, 40), (20, 90, 160), (90, 200, 10), (128, 128, 128))
 HERE = available_engines()
+
+# Python's handlers run on the signal stack that faulthandler set, or on what an engine put there.
+GIVEN_UP_ELSEWHERE = """
+import faulthandler, gc, pathlib, signal, sys, threading
+from beltsight.engines import open_engine
+faulthandler.enable()
+seen = []
+signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+held = [open_engine(sys.argv[1], pathlib.Path(sys.argv[2]).read_bytes(), threads=1)]
+thread = threading.Thread(target=lambda: (held.clear(), gc.collect()))
+thread.start()
+thread.join()
+signal.raise_signal(signal.SIGUSR1)
+print(len(seen))
+"""
 
 
 @pytest.fixture
@@ -67,6 +85,17 @@ def test_threads_may_call_at_once(name: str, streams: int, graph: bytes) -> None
     with ThreadPoolExecutor(8) as pool:
         for i, answer in enumerate(pool.map(call, range(64))):
             np.testing.assert_array_equal(answer, alone[i % 4])
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_signals_arrive_after_another_thread_gave_the_engine_up(
+    name: str, graph: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "tiny.onnx"
+    file.write_bytes(graph)
+    command = [sys.executable, "-c", GIVEN_UP_ELSEWHERE, name, str(file)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr
 
 
 @pytest.mark.parametrize("name", HERE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 from collections.abc import Sequence
 from typing import Any
@@ -51,7 +52,7 @@ class OpenVinoEngine:
             requests = [compiled.create_infer_request() for _ in range(max(1, streams))]
         except Exception as error:  # OpenVINO raises RuntimeError and its kin
             raise ModelFileError(f"not a model that OpenVINO can load: {_first(error)}") from error
-        self._kept = core, compiled  # requests compute with both
+        self._compiled = compiled  # requests compute with it
         self._shape = compiled.inputs[0].get_partial_shape()
         self._places = {port.get_any_name(): i for i, port in enumerate(compiled.outputs)}
         self.outputs = tuple(self._places)
@@ -98,9 +99,20 @@ def computes_bfloat16(core: Any) -> bool:
 
 def _core(purpose: str) -> Any:
     try:
-        import openvino
+        return _only_core()
     except ImportError as error:
         raise MissingExtraError(f"engine {purpose}", "openvino") from error
+
+
+@functools.cache
+def _only_core() -> Any:
+    """OpenVINO's core, kept to the end of the process.
+
+    Its plug-in gives the thread that makes it a signal stack, and frees that stack when the last
+    user is gone, in whichever thread: from another one, the next signal kills the process.
+    """
+    import openvino
+
     return openvino.Core()
 
 
