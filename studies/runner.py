@@ -11,7 +11,6 @@ import csv
 import datetime
 import json
 import os
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -73,17 +72,6 @@ def write_json(path: Path, value: Any) -> None:
     """A result as small, readable JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def machine() -> dict[str, Any]:
-    """What a figure of speed depends on."""
-    model = "unknown"
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = info.read_text(encoding="utf-8").splitlines()
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        model = names[0] if names else model
-    return {"processor": model, "cores": os.cpu_count(), "python": platform.python_version()}
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections import defaultdict
@@ -16,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from studies.runner import REPOSITORY, look_at_test, machine, write_json
+from studies.runner import REPOSITORY, look_at_test, write_json
 from studies.study import Sweep, Variant
 
 import beltsight
+from beltsight.machine import describe_machine, usable_cores
 from beltsight.train.activations import CachePlanned
 from beltsight.train.loop import EpochDone, Event
 from beltsight.train.package import About
@@ -139,7 +139,7 @@ def busy_cores(seconds: float = 0.5) -> float | None:
         time.sleep(pause)
     (idle_before, before), (idle_after, after) = idle
     share = 1 - (idle_after - idle_before) / max(1, after - before)
-    return round(share * (os.cpu_count() or 1), 2)
+    return round(share * usable_cores(), 2)
 
 
 def is_non_commercial(settings: TrainSettings) -> bool:
@@ -282,7 +282,7 @@ def _result(
         "starts": watch.starts,
         "epoch_seconds": _epoch_seconds(run.history),
         "model_sha256": hashlib.sha256(run.model.read_bytes()).hexdigest(),
-        "machine": machine(),
+        "machine": describe_machine(),
         "versions": {"beltsight": beltsight.__version__, "torch": torch.__version__},
     }
 

@@ -35,7 +35,7 @@ STUDIES_MAY_IMPORT = (  # docs/api.md says so
     "beltsight.scene", "beltsight.dataset.soil", "beltsight.reliability", "beltsight.selective",
     "beltsight.novelty", "beltsight.routing", "beltsight.explain", "beltsight.robustness",
     "beltsight.metrics", "beltsight.dataset.idx", "beltsight.engines", "beltsight.bench",
-    "beltsight.quantization",
+    "beltsight.quantization", "beltsight.machine",
 )  # fmt: skip
 STUDIES_MAY_ALSO = {("beltsight.model", "DEFAULT_MODEL")}
 

@@ -32,7 +32,9 @@ from studies.classical.chart import draw_chart  # noqa: E402
 from studies.classical.classifiers import Setting, answers, grid, join_sets, try_all  # noqa: E402
 from studies.classical.controls import assign_folds, fold_accuracy, frame_accuracy  # noqa: E402
 from studies.classical.table import fill_readme  # noqa: E402
-from studies.runner import REPOSITORY, arguments, data_folder, machine, note_look, write_json  # noqa: E402
+from studies.runner import REPOSITORY, arguments, data_folder, note_look, write_json  # noqa: E402
+
+from beltsight.machine import describe_machine  # noqa: E402
 
 FOLDS = 5
 Labels = NDArray[np.int64]
@@ -231,7 +233,11 @@ def _record(bench: Bench, rows: dict[str, Any]) -> dict[str, Any]:
         "seed": bench.study["seed"],
         "n": {split: len(bench.labels(split)) for split in bench.samples},
         "left_out": bench.left_out,
-        "machine": {**machine(), "threads": 1, "note": "busy with other work; processor seconds"},
+        "machine": {
+            **describe_machine(),
+            "threads": 1,
+            "note": "busy with other work; processor seconds",
+        },
         "rows": rows,
     }
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import beltsight
+from beltsight.machine import describe_machine
 from beltsight.model import DEFAULT_MODEL
 from beltsight.train.export import make_engine_of_file, measure_parity, restate_card
 from beltsight.train.loop import EpochDone, Event
@@ -24,7 +25,7 @@ from beltsight.train.settings import load_settings
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
-from studies.runner import REPOSITORY, arguments, data_folder, look_at_test, machine, write_json  # noqa: E402
+from studies.runner import REPOSITORY, arguments, data_folder, look_at_test, write_json  # noqa: E402
 
 ABOUT = About(
     name="trashnet-mobilenetv2",
@@ -60,7 +61,7 @@ def train(out: Path) -> None:
     run = run_training(data, out, settings, resume=resume, watch=watch, about=ABOUT)
     shutil.copy(out / "metrics.csv", HERE / "results" / "metrics.csv")
     seconds = [row.seconds for row in run.history]
-    result = {"val": run.metrics, "seconds": round(sum(seconds)), "machine": machine()}
+    result = {"val": run.metrics, "seconds": round(sum(seconds)), "machine": describe_machine()}
     write_json(HERE / "results" / "val.json", result)
 
 

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from studies.relu_placement.model import NAMES
 from studies.relu_placement.plan import Job
 from studies.relu_placement.train import Outcome
-from studies.runner import machine
+
+from beltsight.machine import describe_machine
 
 Row = dict[str, str]
 KEY = ("variant", "size_px", "seed")
@@ -88,7 +89,7 @@ def keep_outcome(folder: Path, job: Job, outcome: Outcome, n_train: int, command
     about = {
         **job.settings, **key, "n_train": n_train, "n_test": "", **counts,
         "train_minutes": round(last.seconds / 60, 2), "starts": outcome.starts,
-        "processor": machine()["processor"], "threads": torch.get_num_threads(),
+        "processor": describe_machine()["processor"], "threads": torch.get_num_threads(),
         "torch": torch.__version__, "settings_sha256": job.digest, "command": command,
     }  # fmt: skip
     replace_rows(folder / "errors.csv", key, errors)

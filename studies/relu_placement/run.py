@@ -42,10 +42,11 @@ from studies.relu_placement.tables import (  # noqa: E402
     sizes_text,
 )
 from studies.relu_placement.train import Outcome, measured_epochs, run_job, steps_per_epoch  # noqa: E402
-from studies.runner import LOOKS, REPOSITORY, arguments, machine, note_look  # noqa: E402
+from studies.runner import LOOKS, REPOSITORY, arguments, note_look  # noqa: E402
 from studies.tables import fill_markers  # noqa: E402
 
 import beltsight  # noqa: E402
+from beltsight.machine import describe_machine  # noqa: E402
 from beltsight.train.memory import keep_freed_memory  # noqa: E402
 
 COMMAND = "python studies/relu_placement/run.py"
@@ -253,7 +254,7 @@ def bench(study: Study) -> None:
             "plain_ms": round(speed.plain_ms, 2), "own_ms": round(speed.own_ms, 2),
             "ratio": round(speed.ratio, 3), "lowest_ratio": round(min(speed.ratios), 3),
             "highest_ratio": round(max(speed.ratios), 3), "gap": f"{speed.gap:.2g}",
-            "processor": machine()["processor"], "threads": torch.get_num_threads(),
+            "processor": describe_machine()["processor"], "threads": torch.get_num_threads(),
             "command": f"{COMMAND} bench",
         }
         for speed in found

@@ -21,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")  # read when numpy is loaded
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import beltsight
+from beltsight.machine import describe_machine
 from beltsight.model import DEFAULT_MODEL
 from beltsight.robustness import measure_robustness
 
@@ -29,7 +30,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 from studies.contamination.photos import make_set  # noqa: E402
 from studies.robustness.chart import draw_chart  # noqa: E402
 from studies.robustness.tables import results_text  # noqa: E402
-from studies.runner import look_at_test, machine, note_look, write_json  # noqa: E402
+from studies.runner import look_at_test, note_look, write_json  # noqa: E402
 from studies.study import Sweep  # noqa: E402
 from studies.tables import fill_markers  # noqa: E402
 
@@ -99,7 +100,7 @@ def measure(sweep: Sweep) -> None:
                 print(f"{name}, {part}: has its result")
                 continue
             kept[part] = curves(sweep, name, model, folder, part, wanted, plan.seed)
-            kept["machine"] = machine()
+            kept["machine"] = describe_machine()
             write_json(sweep.results / f"curves-{name}.json", kept)
 
 

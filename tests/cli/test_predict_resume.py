@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,14 @@ def photos(tmp_path: Path) -> list[str]:
     for n, path in enumerate(made):
         os.link(kinds[3 if n % 50 == 49 else n % 3], path)
     return [str(path) for path in made]
+
+
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Children of a shell's background job would inherit that it ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def start(model: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:

@@ -7,12 +7,9 @@ decide. What nobody measured again, such as a test figure, is left out.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib.metadata import version
-from math import ceil
 
 import numpy as np
-from numpy.typing import NDArray
 
 from beltsight.calibrate import fit_temperature, softmax
 from beltsight.card import Card, GoldenCard, ParityCard, QuantizationCard, TaskCard, golden_batch
@@ -21,7 +18,7 @@ from beltsight.errors import ImageError, ModelError
 from beltsight.evaluate import Evaluation, TaskResult
 from beltsight.metrics import task_metrics
 from beltsight.model import Model
-from beltsight.novelty import Novelty, NoveltyCard
+from beltsight.novelty import NoveltyCard, refit_threshold
 from beltsight.quantization.parity import measure_parity
 from beltsight.threshold import set_threshold
 
@@ -105,21 +102,7 @@ def _novelty(model: Model, dataset: Dataset) -> NoveltyCard | None:
     paths = [sample.path for sample in dataset.samples]
     answers = model.stream_outputs(paths, ["embedding"], on_error="record")
     rows = [outputs["embedding"] for _, outputs in answers if not isinstance(outputs, ImageError)]
-    return moved_border(model.novelty, np.stack(rows)).to_card()
-
-
-def moved_border(novelty: Novelty, known: NDArray[np.floating]) -> Novelty:
-    """The same novelty with its threshold where these known photos put it.
-
-    Args:
-        novelty: whose directions stay.
-        known: (M, D) embeddings of photos that the network has not learned.
-    """
-    scores = np.sort(novelty.score(known))
-    rank = min(len(scores), ceil((len(scores) + 1) * (1.0 - novelty.false_alarm) - 1e-9))
-    threshold = float(scores[rank - 1]) * (1.0 + 1e-4)  # room for rounding, as in fit_novelty
-    above = int((scores > threshold).sum())
-    return replace(novelty, threshold=threshold, n_known=len(scores), n_above=above)
+    return refit_threshold(model.novelty, model.novelty.score(np.stack(rows))).to_card()
 
 
 def _golden(model: Model, tolerance: float) -> GoldenCard:

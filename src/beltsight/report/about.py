@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from beltsight.card import Card, TaskCard, unpack_marks
+from beltsight.card import Card, QuantizationCard, TaskCard, unpack_marks
 from beltsight.records import SPLITS
 from beltsight.report.render import percent
 
@@ -72,6 +72,8 @@ def card_facts(card: Card) -> list[tuple[str, str]]:
         if task.threshold is not None:
             facts.append((f"Abstains on {task.name}", threshold_fact(task)))
     facts += [(f"Measured {figure.task}", str(figure)) for figure in card_figures(card)]
+    if card.quantization is not None:
+        facts += quantization_facts(card.quantization)
     learned, chosen = (len(unpack_marks(m)) for m in (training.train_marks, training.val_marks))
     facts += [
         ("Input", f"{size.width} x {size.height} pixels, {size.fit}, fill {_rgb(size.fill)}"),
@@ -87,6 +89,24 @@ def card_facts(card: Card) -> list[tuple[str, str]]:
         ("Written by", f"Beltsight {card.beltsight_version or 'unknown'}"),
     ]
     return facts
+
+
+def quantization_facts(found: QuantizationCard) -> list[tuple[str, str]]:
+    """How the graph became int8, and how its answers differ from those of the float model."""
+    floats = ", ".join(found.float_layers) or "none beside the heads"
+    measured = SPLIT_WORDS.get(found.split, found.split)
+    return [
+        ("Numbers", f"{found.scheme}; weights of {found.weight_bits} bits; float: {floats}"),
+        ("Ranges fitted to", f"{found.n_calibration:,} photos of split {found.calibration_split}"),
+        *(
+            (
+                f"Kept labels of {task}",
+                f"{percent(kept.agreement)} of {kept.n:,} photos of the {measured}; accuracy "
+                f"{percent(kept.float_accuracy)} in float, {percent(kept.accuracy)} in int8",
+            )
+            for task, kept in found.parity.items()
+        ),
+    ]
 
 
 def threshold_fact(task: TaskCard) -> str:

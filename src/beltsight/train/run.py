@@ -22,6 +22,7 @@ from beltsight.config import nearest
 from beltsight.dataset import Dataset, load_dataset
 from beltsight.dataset.split import holdout
 from beltsight.errors import ConfigError, DatasetError, ResumeError
+from beltsight.machine import usable_cores
 from beltsight.records import Sample, TaskSpec
 from beltsight.train.balance import with_synthesis
 from beltsight.train.checkpoint import load_checkpoint
@@ -96,7 +97,7 @@ def run_training(
     tasks, samples = choose_samples(dataset, settings)
     for sentence in empty_classes(tasks, samples):
         doubting(sentence)
-    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    torch.set_num_threads(settings.threads or usable_cores())
     keep_freed_memory()
     with opened_folder(Path(out), settings, resume=resume) as folder:
         torch.manual_seed(settings.seed)

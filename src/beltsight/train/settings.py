@@ -111,8 +111,10 @@ class TrainSettings(_Part):
         val_fraction: share of train held out where the data set has no val split.
         skip_unreadable: leave out photos that cannot be decoded, and list them, instead of failing.
         tensorboard: write TensorBoard events, too.
-        purity: share of accepted answers to the first task that must be right, e.g. 0.97: the
-            model abstains below the confidence at which validation shows it. 0 for no threshold.
+        purity: share of accepted answers to ``material``, or to the first task where there is none,
+            that must be right, e.g. 0.97: the model abstains below the confidence at which
+            validation shows it. The epoch was chosen by these photos, too, so it is an estimate;
+            ``beltsight calibrate`` with others certifies it. 0 for no threshold.
         seed: same seed, same data, same run.
         workers: processes that augment; 0 augments in the training process.
         threads: CPU threads of PyTorch; 0 for one per core.
