@@ -17,8 +17,12 @@
     │   ├── ModelFileError     not a Beltsight model file, damaged, or of a newer schema
     │   └── ParityError        two forms of one model disagree
     ├── ResumeError            the work on disk is not the work asked for
-    └── TrainError             a training run cannot start or go on
-        └── DivergedError      the loss is no longer a number
+    ├── TrainError             a training run cannot start or go on
+    │   └── DivergedError      the loss is no longer a number
+    ├── LineError              the belt line cannot run
+    │   ├── CameraError        a camera gives no frames
+    │   └── LinkError          a controller or broker does not answer as it should
+    └── StoreError             the event store cannot be read or written
 
 Each message says what was expected, what came and what to do. Errors of other
 libraries are translated where they are met, with the original as ``__cause__``.
@@ -111,3 +115,19 @@ class DivergedError(TrainError):
 
 class ResumeError(BeltsightError):
     """The work on disk is not the work asked for."""
+
+
+class LineError(BeltsightError):
+    """The belt line cannot run."""
+
+
+class CameraError(LineError):
+    """A camera gives no frames."""
+
+
+class LinkError(LineError):
+    """A controller or broker does not answer as it should."""
+
+
+class StoreError(BeltsightError):
+    """The event store cannot be read or written."""

@@ -189,12 +189,18 @@ class Frame:
     Args:
         image: uint8 (H, W, 3) RGB.
         time_s: monotonic time of exposure, in seconds.
-        encoder_count: belt encoder at exposure, or None for a line without encoder.
+        encoder_count: belt encoder at exposure, as it gives it (it may have wrapped around), or
+            None for a line without encoder.
+        sequence: number that the camera gave the frame; a gap is a lost frame. None where it
+            numbers none.
+        exposure_s: how long the shutter was open, where the camera tells.
     """
 
     image: Photo = field(compare=False)
     time_s: float
     encoder_count: int | None = None
+    sequence: int | None = None
+    exposure_s: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image", _read_only(self.image))
