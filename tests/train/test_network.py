@@ -36,6 +36,15 @@ def test_weights_are_read_without_their_classifier(
     assert all(torch.equal(loaded[name], state[name]) for name in state)
 
 
+def test_the_weights_of_a_run_are_a_start_for_other_tasks(tmp_path: Path) -> None:
+    before = build_network(tiny(), TASKS)
+    save_file(dict(before.state_dict()), tmp_path / "best.safetensors")
+    other = (TaskSpec("colour", ("black", "white")),)
+    after = build_network(tiny(weights=str(tmp_path / "best.safetensors")), other)
+    own = before.backbone.state_dict()
+    assert all(torch.equal(own[k], value) for k, value in after.backbone.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

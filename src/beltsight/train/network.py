@@ -207,14 +207,15 @@ def _like(name: str) -> list[str]:
 
 
 def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
-    """Fill a backbone from ``.safetensors`` or ``.safetensors.xz`` with timm's key names.
+    """Fill a backbone from ``.safetensors`` or ``.safetensors.xz``.
 
-    The classifier's own weights are left out; everything else must be there and fit.
+    With timm's key names, or those of a run's ``best.safetensors``. The classifier's or heads'
+    own weights are left out; everything else must be there and fit.
 
     Raises:
         TrainError: unreadable file, or weights of another architecture.
     """
-    state = _read_weights(path)
+    state = _without_heads(_read_weights(path))
     classifier = _preset(backbone).get("classifier") or ()
     names = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     heads = tuple(f"{name}." for name in names)
@@ -230,6 +231,15 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
             )
     fitting = {key: tensor.to(own[key].dtype) for key, tensor in state.items() if key in own}
     backbone.load_state_dict(fitting, strict=False)
+
+
+def _without_heads(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The backbone's part of a run's weights; timm's own are left as they are."""
+    backbone, heads = "backbone.", ("heads.", "places.")
+    if not all(key.startswith((backbone, *heads)) for key in state):
+        return state
+    kept = {key: tensor for key, tensor in state.items() if key.startswith(backbone)}
+    return {key.removeprefix(backbone): tensor for key, tensor in kept.items()}
 
 
 def _preset(backbone: nn.Module) -> dict[str, Any]:
