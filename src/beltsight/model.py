@@ -160,6 +160,23 @@ class Model:
         """
         return list(self.stream(_many(sources), explain=explain, batch_size=batch_size))
 
+    def answer(self, photos: NDArray[np.uint8]) -> list[Prediction]:
+        """Answer for prepared photos with one call of the engine, in the caller's thread.
+
+        For callers that keep their own threads and deadlines; as many may call at once as the
+        engine has streams.
+
+        Args:
+            photos: uint8 (N, H, W, 3) RGB as :meth:`prepare` gives them, N at least 1.
+
+        Raises:
+            ModelError: the engine fails, or its answer is not a number.
+        """
+        raw = self.engine.run(photos, [*(task.name for task in self.tasks), "embedding"])
+        self._check_finite(raw)
+        rows = ({name: rows[i] for name, rows in raw.items()} for i in range(len(photos)))
+        return [self._prediction(None, row, ()) for row in rows]
+
     def stream(
         self,
         sources: Iterable[Source | StoredPhoto],
