@@ -12,6 +12,7 @@ from beltsight.line.actuators.kinds import (
 )
 from beltsight.line.actuators.protocol import (
     ACKNOWLEDGED,
+    FIRING,
     LINE_STATES,
     LINK_STATES,
     SENT_OUTCOMES,
@@ -29,6 +30,7 @@ from beltsight.line.actuators.protocol import (
 
 __all__ = [
     "ACKNOWLEDGED",
+    "FIRING",
     "KINDS",
     "LINE_STATES",
     "LINK_STATES",

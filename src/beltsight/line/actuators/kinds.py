@@ -63,13 +63,14 @@ LinkTable = Annotated[SerializeAsAny[PeerSettings], BeforeValidator(read_peer)]
 
 
 def open_actuator(
-    settings: PeerSettings, encoder: Callable[[], int | None] | None = None
+    settings: PeerSettings, encoder: Callable[[float], int | None] | None = None
 ) -> Actuator:
     """The actuator of these settings; nothing is connected yet.
 
     Args:
         settings: of any kind.
-        encoder: the raw count of a simulated PLC's own encoder; that kind alone needs it.
+        encoder: monotonic time, not after now -> the raw count of a simulated PLC's own encoder
+            then; that kind alone needs it.
 
     Raises:
         ConfigError: unknown kind, or a simulated PLC without an encoder.

@@ -16,6 +16,8 @@ Acknowledged = Literal["fired", "late", "duplicate", "refused"]
 
 # In the order of the numbers that protocols without text write: starting is 0, running 1, ...
 LINE_STATES: tuple[StateName, ...] = get_args(StateName)
+# In all others lanes stay closed.
+FIRING: frozenset[StateName] = frozenset({"running", "degraded"})
 LINK_STATES: tuple[LinkState, ...] = get_args(LinkState)
 SENT_OUTCOMES: tuple[SentOutcome, ...] = get_args(SentOutcome)
 ACKNOWLEDGED: tuple[Acknowledged, ...] = get_args(Acknowledged)
