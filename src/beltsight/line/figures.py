@@ -1,0 +1,122 @@
+"""What a line has done so far and lately, for people and for monitoring."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+_KEPT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A line's figures at one moment.
+
+    Args:
+        frames: taken in.
+        items: decided.
+        items_per_s: of the last ``span_s`` seconds.
+        routes: items by route, since the start.
+        materials: items by the label of the main task; those without an answer count under "".
+        outcomes: items by what was planned for them: ``planned``, ``late``, ...
+        commands: commands by what became of them: ``sent``, ``late``, ``unknown``, ``refused``.
+        decision_ms: 50th, 95th and 99th percentile, and the most, of the last items: from the
+            exposure of the last view that a decision rests on. Empty before there is one.
+        seeing_ms: the same of the time that a frame takes to be looked at.
+        overdue: items decided without waiting for all their views.
+        answered_late: views answered after that.
+        refused_views: views that found no room.
+    """
+
+    frames: int = 0
+    items: int = 0
+    items_per_s: float = 0.0
+    routes: Mapping[str, int] = field(default_factory=dict)
+    materials: Mapping[str, int] = field(default_factory=dict)
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    commands: Mapping[str, int] = field(default_factory=dict)
+    decision_ms: tuple[float, ...] = ()
+    seeing_ms: tuple[float, ...] = ()
+    overdue: int = 0
+    answered_late: int = 0
+    refused_views: int = 0
+
+    @property
+    def late(self) -> int:
+        """Items that missed their actuator."""
+        return self.outcomes.get("late", 0)
+
+
+class FigureBook:
+    """Counts; any thread may call.
+
+    Args:
+        span_s: what ``items_per_s`` is taken over.
+    """
+
+    def __init__(self, span_s: float = 10.0) -> None:
+        self._span_s = span_s
+        self._lock = threading.Lock()
+        self._frames = 0
+        self._overdue = 0
+        self._routes: Counter[str] = Counter()
+        self._materials: Counter[str] = Counter()
+        self._outcomes: Counter[str] = Counter()
+        self._commands: Counter[str] = Counter()
+        self._decided_s: deque[float] = deque(maxlen=_KEPT)
+        self._decision_ms: deque[float] = deque(maxlen=_KEPT)
+        self._seeing_ms: deque[float] = deque(maxlen=_KEPT)
+
+    def add_frame(self, seeing_ms: float) -> None:
+        """A frame was looked at."""
+        with self._lock:
+            self._frames += 1
+            self._seeing_ms.append(seeing_ms)
+
+    def add_item(
+        self, route: str, material: str, outcome: str, decision_ms: float, now_s: float,
+        overdue: bool,
+    ) -> None:  # fmt: skip
+        """An item was decided."""
+        with self._lock:
+            self._routes[route] += 1
+            self._materials[material] += 1
+            self._outcomes[outcome] += 1
+            self._overdue += overdue
+            self._decided_s.append(now_s)
+            self._decision_ms.append(decision_ms)
+
+    def add_command(self, outcome: str) -> None:
+        """A command has its outcome."""
+        with self._lock:
+            self._commands[outcome] += 1
+
+    def figures(self, now_s: float, answered_late: int = 0, refused_views: int = 0) -> Figures:
+        """All figures now."""
+        with self._lock:
+            lately = sum(1 for when_s in self._decided_s if when_s > now_s - self._span_s)
+            return Figures(
+                frames=self._frames,
+                items=sum(self._routes.values()),
+                items_per_s=lately / self._span_s,
+                routes=dict(self._routes),
+                materials=dict(self._materials),
+                outcomes=dict(self._outcomes),
+                commands=dict(self._commands),
+                decision_ms=_spread(self._decision_ms),
+                seeing_ms=_spread(self._seeing_ms),
+                overdue=self._overdue,
+                answered_late=answered_late,
+                refused_views=refused_views,
+            )
+
+
+def _spread(values: deque[float]) -> tuple[float, ...]:
+    if not values:
+        return ()
+    found = np.percentile(np.fromiter(values, np.float64, len(values)), [50, 95, 99, 100])
+    return tuple(round(float(value), 3) for value in found)

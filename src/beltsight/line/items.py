@@ -1,0 +1,173 @@
+"""Items on their way to a decision: which views were asked, which answered, and who is overdue."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from beltsight.records import Photo, Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPlace:
+    """Where an item lies, as it was last seen.
+
+    Args:
+        item_id: unique within the run.
+        belt_position_mm: of its middle.
+        lateral_mm: of its middle, from the belt's left edge.
+        length_mm: along the belt.
+        width_mm: across the belt.
+        seen_mm: the odometer then.
+        touching: it may be several items.
+    """
+
+    item_id: int
+    belt_position_mm: float
+    lateral_mm: float
+    length_mm: float
+    width_mm: float
+    seen_mm: float
+    touching: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ViewKey:
+    """One view of an item that an answer was asked for."""
+
+    item_id: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadyItem:
+    """An item to be decided now.
+
+    Args:
+        place: of the item.
+        predictions: one per view that was answered; none where no answer came in time.
+        first_s: exposure of its first frame, monotonic.
+        last_s: exposure of the last view that was answered, else of its first frame.
+        overdue: views were still to be answered when its time was up.
+        crop: the last view that was asked, uint8 (H, W, 3) RGB, or None.
+    """
+
+    place: ItemPlace
+    predictions: tuple[Prediction, ...]
+    first_s: float
+    last_s: float
+    overdue: bool
+    crop: Photo | None
+
+
+@dataclass(slots=True)
+class _Pending:
+    place: ItemPlace
+    first_s: float
+    asked: dict[int, float] = field(default_factory=dict)  # number -> exposure
+    answers: dict[int, Prediction] = field(default_factory=dict)
+    is_closed: bool = False
+    crop: Photo | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        return self.is_closed and len(self.answers) == len(self.asked)
+
+    def ready(self, overdue: bool) -> ReadyItem:
+        numbers = sorted(self.answers)
+        last_s = self.asked[numbers[-1]] if numbers else self.first_s
+        return ReadyItem(
+            self.place,
+            tuple(self.answers[number] for number in numbers),
+            self.first_s,
+            last_s,
+            overdue,
+            self.crop,
+        )
+
+
+class ItemBook:
+    """Items that are seen and not yet decided. Any thread may call; nothing waits.
+
+    Each item becomes ready once: when it is closed and all its views are answered, or when its time
+    is up.
+
+    Attributes:
+        answered_late: answers that came after their item had been decided.
+
+    Example:
+        >>> book = ItemBook()
+        >>> book.see(ItemPlace(1, 120.0, 280.0, 90.0, 60.0, 100.0), 0.0)
+        >>> key = book.ask(1, 0.03)
+        >>> book.close(1)
+        >>> book.answer(key, Prediction(None, error="blurred")).place.item_id
+        1
+    """
+
+    def __init__(self) -> None:
+        self.answered_late = 0
+        self._lock = threading.Lock()
+        self._pending: dict[int, _Pending] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def see(self, place: ItemPlace, exposed_s: float) -> None:
+        """An item is where it is; the first time opens it. One that is decided is opened again by
+        its tracker's mistake only, so callers do not see items after they have closed them.
+        """
+        with self._lock:
+            known = self._pending.get(place.item_id)
+            if known is None:
+                self._pending[place.item_id] = _Pending(place, exposed_s)
+            else:
+                known.place = place
+
+    def ask(self, item_id: int, exposed_s: float, crop: Photo | None = None) -> ViewKey:
+        """A view goes to the model; its answer comes back with the key.
+
+        Args:
+            item_id: of an item that was seen.
+            exposed_s: when the view was taken.
+            crop: the view, kept for the log.
+        """
+        with self._lock:
+            item = self._pending[item_id]
+            number = len(item.asked)
+            item.asked[number] = exposed_s
+            item.crop = item.crop if crop is None else crop
+            return ViewKey(item_id, number)
+
+    def answer(self, key: ViewKey, prediction: Prediction) -> ReadyItem | None:
+        """An answer came; the item, where that was the last thing it waited for."""
+        with self._lock:
+            item = self._pending.get(key.item_id)
+            if item is None:
+                self.answered_late += 1
+                return None
+            item.answers[key.number] = prediction
+            return self._take(key.item_id, overdue=False) if item.is_complete else None
+
+    def close(self, item_id: int) -> ReadyItem | None:
+        """No more views will be asked; the item, where all are answered."""
+        with self._lock:
+            item = self._pending.get(item_id)
+            if item is None:
+                return None
+            item.is_closed = True
+            return self._take(item_id, overdue=False) if item.is_complete else None
+
+    def overdue(self, behind_mm: float) -> list[ReadyItem]:
+        """Items whose belt position lies behind a limit, with what answers they have."""
+        with self._lock:
+            late = [
+                item_id
+                for item_id, item in self._pending.items()
+                if item.place.belt_position_mm < behind_mm
+            ]
+            return [self._take(item_id, overdue=True) for item_id in late]
+
+    def _take(self, item_id: int, overdue: bool) -> ReadyItem:
+        item = self._pending.pop(item_id)
+        unanswered = len(item.answers) < len(item.asked) or not item.asked
+        return item.ready(overdue and unanswered)
