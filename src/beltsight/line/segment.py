@@ -1,0 +1,244 @@
+"""From a frame's difference to the items in it: boxes, masks, sharpness, and who touches whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from beltsight.line.background import THICKNESS, Background, Difference, FindSettings
+from beltsight.line.view import Box, Edge, View
+from beltsight.records import Floats, Photo
+
+_Bits = NDArray[np.uint8]
+
+_EDGE_SHARE = 0.4  # an outline runs where the contrast is this share of the highest beside it
+_LEVELS = 8  # at which an outline is looked at for necks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """Something on the belt in one frame.
+
+    Args:
+        box_xyxy: in pixels, ends exclusive.
+        area_px: pixels of the mask.
+        centre_px: (x, y), the mask's centre of gravity.
+        mask: bool (height, width) of the box.
+        touching: it may be several items, or was cut off another.
+        cut_by_edge: edges of the view that it reaches.
+        sharpness: mean squared gradient per variance of brightness: for comparing views of one
+            item; more is sharper.
+        contrast: how far it differs from the belt, in deviations; the mean over its cells.
+    """
+
+    box_xyxy: Box
+    area_px: int
+    centre_px: tuple[float, float]
+    mask: NDArray[np.bool_]
+    touching: bool
+    cut_by_edge: frozenset[Edge]
+    sharpness: float
+    contrast: float
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no edge of the view cuts it."""
+        return not self.cut_by_edge
+
+
+class Finder:
+    """Items frame by frame, while the belt's look is learnt on the way.
+
+    Args:
+        view: of the camera.
+        settings: sizes and thresholds.
+    """
+
+    def __init__(self, view: View, settings: FindSettings | None = None) -> None:
+        self.view = view
+        self.settings = settings or FindSettings()
+        self.background = Background(view, self.settings)
+
+    def find(self, image: Photo, moved_mm: float) -> list[Region]:
+        """The items of one frame; the first frame begins the belt's look.
+
+        Args:
+            image: uint8 (H, W, 3) RGB.
+            moved_mm: of belt since the frame before, either way.
+
+        Raises:
+            CameraError: a frame that is not the view's.
+        """
+        if not self.background.is_learnt:
+            self.background.learn(image)
+        difference = self.background.difference(image)
+        self.background.update(difference, moved_mm)
+        return find_regions(image, difference, self.view, self.settings)
+
+
+def find_regions(
+    image: Photo, difference: Difference, view: View, settings: FindSettings
+) -> list[Region]:
+    """The items of a frame.
+
+    Args:
+        image: uint8 (H, W, 3) RGB, the frame.
+        difference: of it.
+        view: of the camera.
+        settings: sizes.
+
+    Returns:
+        Regions from downstream to upstream.
+    """
+    bits = difference.mask.astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(bits)
+    if count < 2:
+        return []
+    height, width = bits.shape
+    cell_mm = (view.length_mm / width, view.breadth_mm / height)
+    edge_map = _edge_map(difference, settings)
+    regions = []
+    for label in range(1, count):
+        x, y, w, h = (int(value) for value in stats[label, :4])
+        if max(w * cell_mm[0], h * cell_mm[1]) < 0.5 * settings.smallest_mm:
+            continue
+        blob = np.pad((labels[y : y + h, x : x + w] == label).astype(np.uint8), 1)
+        parts = split_blob(blob, cell_mm, settings)
+        for part in parts:
+            region = _region(
+                image, difference, edge_map, part, (x - 1, y - 1), len(parts) > 1, view, settings
+            )
+            if region is not None:
+                regions.append(region)
+    return sorted(regions, key=lambda found: -view.to_belt(*found.centre_px)[0])
+
+
+def split_blob(blob: _Bits, cell_mm: tuple[float, float], settings: FindSettings) -> list[_Bits]:
+    """A blob of cells, cut at its necks.
+
+    Args:
+        blob: 0 or 1, (h, w), with a border of 0.
+        cell_mm: a cell along and across the belt.
+        settings: ``neck`` and ``smallest_mm``.
+
+    Returns:
+        Parts of the blob's shape, or the blob alone where it has no neck or is too thin.
+    """
+    depth = np.asarray(cv2.distanceTransform(blob, cv2.DIST_L2, 5), np.float32)
+    peak = float(depth.max())
+    side_mm = float(np.sqrt(cell_mm[0] * cell_mm[1]))
+    if 2 * peak * side_mm < THICKNESS * settings.smallest_mm:
+        return []
+    best = _markers(depth, peak, settings)
+    if best is None:
+        return [blob]
+    # Each cell goes with the nearest of the parts' hearts.
+    _, nearest = cv2.distanceTransformWithLabels(
+        (best == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP
+    )
+    parts = [
+        ((nearest == nearest[best == number][0]) & (blob > 0)).astype(np.uint8)
+        for number in range(1, int(best.max()) + 1)
+    ]
+    least = (0.5 * settings.smallest_mm) ** 2 / (cell_mm[0] * cell_mm[1])
+    return parts if all(part.sum() >= least for part in parts) else [blob]
+
+
+def _markers(depth: Floats, peak: float, settings: FindSettings) -> NDArray[np.int32] | None:
+    """The hearts of a blob's parts, numbered from 1; None where it is one."""
+    best, most = None, 1
+    for level in np.linspace(0.1, max(settings.neck, 0.1), _LEVELS) * peak:
+        count, labels = cv2.connectedComponents((depth > level).astype(np.uint8))
+        if count <= most + 1:
+            continue
+        peaks = np.zeros(count)
+        np.maximum.at(peaks, labels.ravel(), depth.ravel())
+        deep = [n for n in range(1, count) if level <= settings.neck * peaks[n] and peaks[n] >= 3]
+        if len(deep) > most:
+            table = np.zeros(count, np.int32)
+            table[deep] = np.arange(1, len(deep) + 1)
+            best, most = table[labels], len(deep)
+    return best
+
+
+def _edge_map(difference: Difference, settings: FindSettings) -> Floats:
+    """float32 (h, w), 1 at an item's outline: contrast by that of its surroundings."""
+    around = np.ones((5, 5), np.uint8)
+    colour, texture = difference.colour, difference.texture
+    by_colour = colour / np.maximum(_EDGE_SHARE * cv2.dilate(colour, around), settings.faint)
+    # Texture is felt beyond the outline; it counts where colour says little.
+    by_texture = texture / np.maximum(0.6 * cv2.dilate(texture, around), settings.contrast)
+    return np.asarray(np.maximum(by_colour, by_texture), np.float32)
+
+
+def _region(
+    image: Photo, difference: Difference, edge_map: Floats, part: _Bits, corner: tuple[int, int],
+    is_split: bool, view: View, settings: FindSettings,
+) -> Region | None:  # fmt: skip
+    """A part of cells as a region of the frame at full size; None where it is too small."""
+    height, width = difference.mask.shape
+    x0, y0 = max(corner[0], 0), max(corner[1], 0)
+    x1, y1 = min(corner[0] + part.shape[1], width), min(corner[1] + part.shape[0], height)
+    part = part[y0 - corner[1] : y1 - corner[1], x0 - corner[0] : x1 - corner[0]]
+    patch = np.where(part > 0, edge_map[y0:y1, x0:x1], 0).astype(np.float32)
+    scale = view.length_px / width, view.breadth_px / height
+    px0, py0, px1, py1 = (
+        round(x0 * scale[0]), round(y0 * scale[1]), round(x1 * scale[0]), round(y1 * scale[1])
+    )  # fmt: skip
+    fine = cv2.resize(patch, (px1 - px0, py1 - py0), interpolation=cv2.INTER_LINEAR)
+    solid = _filled((fine > 1).astype(np.uint8))
+    bx, by, bw, bh = cv2.boundingRect(solid)
+    long_mm = max(bw * view.length_mm / view.length_px, bh * view.breadth_mm / view.breadth_px)
+    if long_mm < settings.smallest_mm:
+        return None
+    mask = np.ascontiguousarray(view.turned_back(solid[by : by + bh, bx : bx + bw]))
+    box = view.box_turned_back((px0 + bx, py0 + by, px0 + bx + bw, py0 + by + bh))
+    moments = cv2.moments(mask, binaryImage=True)
+    area = int(moments["m00"])
+    centre = box[0] + moments["m10"] / area + 0.5, box[1] + moments["m01"] / area + 0.5
+    inside = part > 0
+    strays = np.maximum(difference.colour[y0:y1, x0:x1], difference.texture[y0:y1, x0:x1])
+    return Region(
+        box, area, centre, mask > 0, is_split or long_mm > settings.largest_mm,
+        view.edges_cut(box, 2), measure_sharpness(image, box, mask), float(strays[inside].mean()),
+    )  # fmt: skip
+
+
+def _filled(bits: _Bits) -> _Bits:
+    """The largest outline and those that are a fair part of it, with their holes filled."""
+    outlines, _ = cv2.findContours(bits, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    areas = [cv2.contourArea(outline) for outline in outlines]
+    filled = np.zeros_like(bits)
+    if outlines:
+        kept = [o for o, area in zip(outlines, areas, strict=True) if area >= 0.1 * max(areas)]
+        cv2.drawContours(filled, kept, -1, 1, cv2.FILLED)
+    return filled
+
+
+def measure_sharpness(image: Photo, box: Box, mask: NDArray[np.generic]) -> float:
+    """How sharp an item is seen: Tenengrad, by the item's own contrast.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        box: (x0, y0, x1, y1) in pixels.
+        mask: (y1 - y0, x1 - x0), not 0 where the item is.
+
+    Returns:
+        Mean squared gradient over the variance of brightness, per pixel of way squared; 0 where
+        nothing changes. Source: Tenenbaum 1970; by the variance, so that light does not count.
+    """
+    x0, y0, x1, y1 = box
+    grey = cv2.cvtColor(np.ascontiguousarray(image[y0:y1, x0:x1]), cv2.COLOR_RGB2GRAY)
+    inside = np.ascontiguousarray(mask, dtype=np.uint8)
+    across, down = (
+        cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=1 / 8),
+        cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=1 / 8),
+    )
+    squared = cv2.mean(cv2.multiply(across, across), inside)[0]
+    squared += cv2.mean(cv2.multiply(down, down), inside)[0]
+    _, deviation = cv2.meanStdDev(grey, mask=inside)
+    variance = float(deviation[0, 0]) ** 2
+    return squared / (variance + 4.0)  # four: the sensor's own noise
