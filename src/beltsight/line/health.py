@@ -7,6 +7,7 @@ before it counts, and below it for a while before it counts no more.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -183,6 +184,34 @@ def _darkened(then: NDArray[np.float32], now: NDArray[np.float32]) -> float | No
         return None
     # Dirt darkens cells, so the light of the rest is that of the brighter half.
     return float((seen < 0.9 * np.percentile(seen, 75)).mean())
+
+
+class RecentShare:
+    """A part's share of a whole lately, from counts that only rise.
+
+    Args:
+        span_s: what counts as lately.
+
+    Example:
+        >>> lost = RecentShare(span_s=10.0)
+        >>> [lost.add(whole, part, now_s) for whole, part, now_s in ((0, 0, 0), (90, 9, 5))]
+        [0.0, 0.1]
+        >>> lost.add(190, 9, 15)
+        0.0
+    """
+
+    def __init__(self, span_s: float) -> None:
+        self._span_s = span_s
+        self._counts: deque[tuple[float, int, int]] = deque()
+
+    def add(self, whole: int, part: int, now_s: float) -> float:
+        """Take the counts in; the share of the last ``span_s``, 0 where nothing came."""
+        counts = self._counts
+        counts.append((now_s, whole, part))
+        while len(counts) > 2 and counts[1][0] <= now_s - self._span_s:
+            counts.popleft()
+        _, whole_then, part_then = counts[0]
+        return (part - part_then) / (whole - whole_then) if whole > whole_then else 0.0
 
 
 class HealthWatch:

@@ -58,6 +58,8 @@ class Inference(Generic[K]):
     ) -> None:
         self.room = room
         self.refused = 0
+        self._open = 0
+        self._lock = threading.Lock()
         self._model = model
         self._answered = answered
         self._at_once = at_once
@@ -74,6 +76,11 @@ class Inference(Generic[K]):
         """Crops that wait now."""
         return self._crops.qsize()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a crop waits, or its answer is not told yet."""
+        return self._open > 0
+
     def submit(self, key: K, image: Photo) -> bool:
         """Ask for an answer; False where no room is left. Never waits.
 
@@ -81,12 +88,14 @@ class Inference(Generic[K]):
             key: comes back with the answer.
             image: uint8 (H, W, 3) RGB; must not change any more.
         """
-        try:
-            self._crops.put_nowait(_Crop(key, image))
-        except queue.Full:
-            self.refused += 1
-            return False
-        return True
+        with self._lock:
+            try:
+                self._crops.put_nowait(_Crop(key, image))
+            except queue.Full:
+                self.refused += 1
+                return False
+            self._open += 1
+            return True
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Answer what waits, then stop; False where a thread did not end in time."""
@@ -103,6 +112,8 @@ class Inference(Generic[K]):
         while (crops := self._take()) is not None:
             for key, prediction in self._answer(crops):
                 self._answered(key, prediction)
+            with self._lock:
+                self._open -= len(crops)
 
     def _take(self) -> list[_Crop[K]] | None:
         """What waits, up to ``at_once``; waits for the first. None at the end."""

@@ -1,0 +1,143 @@
+"""Frames from a camera that may break: it is closed, waited for and opened again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from beltsight.errors import BeltsightError
+from beltsight.line.cameras.camera import Camera, CameraCounts
+from beltsight.records import Frame
+
+
+class SupplySettings(BaseModel):
+    """How long is waited for frames, and for a camera that broke.
+
+    Args:
+        wait_s: for one frame; then the caller gets none, and may see to other things.
+        retry_first_s, retry_most_s: wait before a broken camera is opened again; doubled after
+            each attempt, up to the longest.
+        jitter: share of a wait that is random.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    wait_s: float = Field(0.1, gt=0, le=10, allow_inf_nan=False)
+    retry_first_s: float = Field(0.2, gt=0, le=600, allow_inf_nan=False)
+    retry_most_s: float = Field(10.0, gt=0, le=600, allow_inf_nan=False)
+    jitter: float = Field(0.3, ge=0, le=1)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraChange:
+    """A camera was lost or came back.
+
+    Args:
+        is_back: which of the two.
+        text: what it said.
+    """
+
+    is_back: bool
+    text: str
+
+
+class Supply:
+    """Frames, whatever the camera does.
+
+    Args:
+        open_camera: opens it; raises BeltsightError where that does not work.
+        settings: times.
+        clock: monotonic seconds.
+        pause: waits so many seconds.
+        changed: told when the camera is lost, and when it is back.
+
+    Attributes:
+        losses: how often the camera broke.
+    """
+
+    def __init__(
+        self,
+        open_camera: Callable[[], Camera],
+        settings: SupplySettings,
+        clock: Callable[[], float],
+        pause: Callable[[float], None],
+        changed: Callable[[CameraChange], None],
+    ) -> None:
+        self.losses = 0
+        self._open = open_camera
+        self._settings = settings
+        self._clock = clock
+        self._pause = pause
+        self._changed = changed
+        self._camera: Camera | None = open_camera()
+        self._attempt = 0
+        self._retry_s = 0.0
+        self._before = CameraCounts()
+        self._chance = random.Random()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a camera now."""
+        return self._camera is not None
+
+    @property
+    def counts(self) -> CameraCounts:
+        """Of all cameras that were opened, together."""
+        now = self._camera.counts if self._camera else CameraCounts()
+        before = self._before
+        return CameraCounts(
+            before.delivered + now.delivered, before.dropped + now.dropped,
+            before.lost + now.lost, before.corrupt + now.corrupt,
+        )  # fmt: skip
+
+    def read(self) -> Frame | None:
+        """The next frame; None where none came in time, or there is no camera now.
+
+        Raises:
+            EndOfFrames: a file is over.
+        """
+        if self._camera is None and not self._reopen():
+            return None
+        assert self._camera is not None
+        try:
+            return self._camera.read(self._settings.wait_s)
+        except BeltsightError as error:
+            self._lose(str(error))
+            return None
+
+    def close(self) -> None:
+        """Let the camera go."""
+        if self._camera is not None:
+            self._camera.close()
+
+    def _lose(self, why: str) -> None:
+        assert self._camera is not None
+        self._before = self.counts
+        self._camera.close()
+        self._camera = None
+        self.losses += 1
+        self._attempt = 0
+        self._retry_s = self._clock() + self._wait_s()
+        self._changed(CameraChange(is_back=False, text=why))
+
+    def _reopen(self) -> bool:
+        left_s = self._retry_s - self._clock()
+        if left_s > 0:
+            self._pause(min(left_s, self._settings.wait_s))
+            return False
+        try:
+            self._camera = self._open()
+        except BeltsightError:
+            self._attempt += 1
+            self._retry_s = self._clock() + self._wait_s()
+            return False
+        self._changed(CameraChange(is_back=True, text=f"after {self._attempt + 1} attempts"))
+        return True
+
+    def _wait_s(self) -> float:
+        settings = self._settings
+        wait_s = min(settings.retry_first_s * 2.0 ** min(self._attempt, 30), settings.retry_most_s)
+        return wait_s * (1.0 - settings.jitter * self._chance.random())
