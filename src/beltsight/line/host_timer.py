@@ -1,0 +1,221 @@
+"""Pulses that this machine times itself, for outputs without a program of their own."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from beltsight.errors import LineError
+from beltsight.line.actuators.protocol import Command
+from beltsight.line.belt import BeltState
+
+
+class HostTimerSettings(BaseModel):
+    """How closely the timer looks.
+
+    Args:
+        look_ms: the belt is looked at so often, and once more just before a pulse.
+        late_ms: a pulse that could only be given so much too late is not given at all.
+        waiting: commands that may wait; more are refused.
+        kept: pulses whose errors are kept for the report.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    look_ms: float = Field(5.0, gt=0, le=1000)
+    late_ms: float = Field(4.0, gt=0, le=1000)
+    waiting: int = Field(1024, ge=1, le=1_000_000)
+    kept: int = Field(10_000, ge=1, le=10_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Jitter:
+    """How late pulses were handed over, in ms; negative is early. None where there were none.
+
+    Args:
+        pulses: given.
+        late: not given, since it was too late.
+        p50_ms, p99_ms, worst_ms: of the last pulses.
+    """
+
+    pulses: int
+    late: int
+    p50_ms: float | None
+    p99_ms: float | None
+    worst_ms: float | None
+
+
+class HostTimer:
+    """A thread that hands commands over at the moment the belt is where they say.
+
+    What follows (the network and the output's own latency) belongs into ``latency_ms``: the
+    moment is earlier by that, at the belt's present speed.
+
+    Args:
+        belt: the belt now, from the thread of the timer; reading the encoder here is best. The
+            state is carried on at its speed to the present.
+        mm_per_count: of the encoder.
+        fire: takes a command when it is due, such as :meth:`Links.submit`; must return at once.
+        late: told of a command that was too late.
+        settings: of the timer.
+        clock: monotonic seconds, that of the belt's states.
+    """
+
+    def __init__(
+        self,
+        belt: Callable[[], BeltState],
+        mm_per_count: float,
+        fire: Callable[[Command], object],
+        late: Callable[[Command], object] = lambda command: None,
+        settings: HostTimerSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings or HostTimerSettings()
+        self.errors = 0
+        self._belt = belt
+        self._mm_per_count = mm_per_count
+        self._fire = fire
+        self._tell_late = late
+        self._clock = clock
+        self._waiting: list[tuple[float, int, Command]] = []
+        self._number = 0
+        self._pulses = 0
+        self._late = 0
+        self._errors_ms: deque[float] = deque(maxlen=self.settings.kept)
+        self._changed = threading.Condition()
+        self._ending = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread.
+
+        Raises:
+            LineError: started before.
+        """
+        if self._thread is not None:
+            raise LineError("this timer has been started before; make a new one to start again")
+        self._thread = threading.Thread(target=self._run, name="beltsight-pulses", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; commands that wait are dropped, without a word of their own."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(2.0)
+
+    def __enter__(self) -> HostTimer:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def add(self, command: Command) -> bool:
+        """Wait for this command's count; False where too many wait already."""
+        with self._changed:
+            if len(self._waiting) >= self.settings.waiting or self._ending:
+                return False
+            self._number += 1
+            heapq.heappush(self._waiting, (self._switch_count(command, 0.0), self._number, command))
+            self._changed.notify()
+        return True
+
+    def jitter(self) -> Jitter:
+        """The errors of the last pulses."""
+        with self._changed:
+            errors_ms = np.array(self._errors_ms)
+            pulses, late = self._pulses, self._late
+        if not errors_ms.size:
+            return Jitter(pulses, late, None, None, None)
+        p50_ms, p99_ms = np.percentile(errors_ms, (50, 99))
+        worst_ms = errors_ms[np.abs(errors_ms).argmax()]
+        return Jitter(pulses, late, float(p50_ms), float(p99_ms), float(worst_ms))
+
+    def due_in_s(self, command: Command, state: BeltState, now_s: float) -> float | None:
+        """Seconds until a command is to be handed over; None while the belt does not go forward."""
+        if state.moving != "forward":
+            return None
+        left_mm = (command.fire_count - state.count) * self._mm_per_count
+        gone_s = max(now_s - state.time_s, 0.0)
+        return left_mm / state.speed_mm_s - gone_s - command.latency_ms / 1000
+
+    def _switch_count(self, command: Command, speed_mm_s: float) -> float:
+        """The order of commands: those with a longer latency come earlier."""
+        early_mm = speed_mm_s * command.latency_ms / 1000
+        return command.fire_count - early_mm / self._mm_per_count
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if self._ending:
+                    return
+                wait_s = self._next_wait_s()
+                if wait_s is None or wait_s > 0:
+                    self._changed.wait(wait_s)
+                    continue
+            self._give_due()
+
+    def _next_wait_s(self) -> float | None:
+        """How long to wait before the next look; None while nothing waits."""
+        if not self._waiting:
+            return None
+        look_s = self.settings.look_ms / 1000
+        state = self._look()
+        if state is None:
+            return look_s
+        soonest_s = self._soonest_s(state)
+        return look_s if soonest_s is None else min(look_s, soonest_s)
+
+    def _soonest_s(self, state: BeltState) -> float | None:
+        now_s = self._clock()
+        # Latencies differ by tens of milliseconds: the next few counts hold whichever is first.
+        dues = [self.due_in_s(one, state, now_s) for _, _, one in self._waiting[:64]]
+        return min((due for due in dues if due is not None), default=None)
+
+    def _look(self) -> BeltState | None:
+        try:
+            return self._belt()
+        except Exception:
+            self.errors += 1  # an encoder that fails once must not end the timer
+            return None
+
+    def _give_due(self) -> None:
+        state = self._look()
+        if state is None:
+            return
+        due: list[tuple[float, Command]] = []
+        with self._changed:
+            now_s = self._clock()
+            kept = []
+            for entry in self._waiting:
+                in_s = self.due_in_s(entry[2], state, now_s)
+                if in_s is not None and in_s <= 0:
+                    due.append((-in_s * 1000, entry[2]))
+                else:
+                    kept.append(entry)
+            if due:
+                heapq.heapify(kept)
+                self._waiting = kept
+        for late_ms, command in sorted(due, key=lambda one: -one[0]):
+            self._give(command, late_ms)
+
+    def _give(self, command: Command, late_ms: float) -> None:
+        is_late = late_ms > self.settings.late_ms
+        with self._changed:
+            self._late += is_late
+            self._pulses += not is_late
+            if not is_late:
+                self._errors_ms.append(late_ms)
+        try:
+            (self._tell_late if is_late else self._fire)(command)
+        except Exception:
+            self.errors += 1
