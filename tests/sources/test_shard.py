@@ -156,6 +156,45 @@ def test_a_size_that_is_a_lie_neither_hangs_nor_fills_the_memory(tmp_path: Path)
     assert "a header of 1,099,511,627,776 bytes" in str(extended)
 
 
+def test_headers_that_hold_much_are_refused(tmp_path: Path) -> None:
+    """tarfile holds a chain of them at once: 300 of a megabyte each were 700 MB."""
+    path = tmp_path / "long.tar"
+    for kind in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
+        path.write_bytes(header("@", 70_000, kind) + b"x" * 70_144)
+        (refused,) = contents(list(read_shard(str(path))))
+        assert "a header of 70,000 bytes" in str(refused)
+
+
+def sparse_header() -> bytes:
+    """Of a file whose list of parts goes on in further blocks."""
+    block = bytearray(header("a.jpg", 100, tarfile.GNUTYPE_SPARSE))
+    block[482] = 1
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize("form", ["old", "0.0", "0.1", "1.0"])
+def test_a_list_of_parts_without_end_is_not_read(tmp_path: Path, form: str) -> None:
+    """A few megabytes, compressed, made such lists of gigabytes."""
+    given = {"0.0": "size", "0.1": "map", "1.0": "major"}
+    path = tmp_path / "sparse.tar"
+    if form == "old":
+        parts = b"%011o\0%011o\0" % (1, 1) * 21 + b"\1" + b"\0" * 7
+        path.write_bytes(sparse_header() + parts * 2000)
+    else:
+        info = tarfile.TarInfo("a.jpg")
+        info.size = 512 * 2000
+        info.pax_headers = {f"GNU.sparse.{given[form]}": "1", "GNU.sparse.minor": "0"}
+        path.write_bytes(info.tobuf(tarfile.PAX_FORMAT) + b"1\n" * 256 * 2000)
+    tracemalloc.start()
+    (refused,) = contents(list(read_shard(str(path))))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "a sparse file; make the archive without --sparse" in str(refused)
+    assert most < 200_000
+
+
 def test_a_photo_over_the_limit_is_a_record_and_the_next_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,8 +18,8 @@ from beltsight.errors import DecodeError
 from beltsight.image import MAX_BYTES, is_photo_path
 from beltsight.sources.stored import StoredPhoto, failed_photo, held_photo
 
-# Long names and the like; a real one has some hundred bytes.
-_MAX_HEADER_BYTES = 1_000_000
+# Long names and the like; a real one has some hundred bytes. A chain of them is read as a whole.
+_MAX_HEADER_BYTES = 65_536
 _HEADER_TYPES = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
@@ -119,6 +119,11 @@ class _Stream:
         return data
 
 
+def _refuse_sparse(*_: object) -> None:
+    """A list of parts has no end but the archive's, and a photo has no holes."""
+    raise tarfile.ReadError("a sparse file; make the archive without --sparse")
+
+
 class _Member(tarfile.TarInfo):
     """A header of an archive; one that is damaged or huge is an error, not the end."""
 
@@ -132,4 +137,9 @@ class _Member(tarfile.TarInfo):
             raise tarfile.ReadError(f"a header is damaged: {error}") from error
         if header.type in _HEADER_TYPES and not 0 <= header.size <= _MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {header.size:,} bytes")
+        if header.type == tarfile.GNUTYPE_SPARSE:
+            _refuse_sparse()
         return header
+
+    # Where tarfile reads the list of a sparse file's parts, in the forms with PAX headers.
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
