@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from beltsight.errors import ConfigError
-from beltsight.flow import ordered_map
+from beltsight.flow import ordered_map, still_working
 
 LONG_S = 20.0
 
@@ -175,3 +176,58 @@ def test_ahead_of_one_still_overlaps_nothing_and_loses_nothing() -> None:
 def test_counts_are_checked_at_once(workers: int, ahead: int) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         ordered_map(lambda x: x, [1], workers, ahead)
+
+
+def test_nothing_is_read_without_room_but_what_comes_next() -> None:
+    source, room = Counted(), True
+    results = ordered_map(lambda x: x, source, 2, 6, has_room=lambda: room)
+    assert next(results) == 0
+    assert source.taken == 6
+    room = False
+    assert [next(results) for _ in range(6)] == [1, 2, 3, 4, 5, 6]
+    assert source.taken == 7  # one at a time, so that it goes on at all
+    room = True
+    assert next(results) == 7
+    assert source.taken == 13
+    results.close()
+
+
+def test_work_is_told_that_its_result_is_no_longer_wanted() -> None:
+    ending, begun = threading.Event(), threading.Event()
+    ended: list[bool] = []
+
+    def work(x: int) -> int:
+        if x:
+            begun.set()
+            ended.append(ending.wait(LONG_S))
+        return x
+
+    results = ordered_map(work, itertools.count(), 2, 4, ending=ending)
+    assert next(results) == 0
+    assert begun.wait(LONG_S)
+    results.close()
+    assert ended and all(ended)
+
+
+def test_an_interrupt_does_not_wait_for_work_that_hangs() -> None:
+    go, interrupted = threading.Event(), False
+
+    def work(x: int) -> int:
+        if x == 2:
+            signal.raise_signal(signal.SIGINT)  # Python hands it to the main thread, which waits
+        go.wait(LONG_S if x else 0)
+        return x
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    results = ordered_map(work, range(9), workers=2, ahead=4)
+    try:
+        assert next(results) == 0
+        next(results)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert interrupted
+    assert still_working(0.01)
+    go.set()
+    assert not still_working(LONG_S)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from PIL import Image
 from tests.tiny import paint, write_tiny
 
 from beltsight.errors import DecodeError, ImageError, TooLargeError
+from beltsight.image import decode
 from beltsight.model import Model
 from beltsight.records import Floats, Photo
 from beltsight.sources import StoredPhoto
@@ -166,6 +169,66 @@ def test_a_stored_photo_is_answered_and_its_errors_have_its_name(tmp_path: Path)
     assert c.error == "tar://c.jpg::s.tar: too large"
     with pytest.raises(DecodeError, match=r"^tar://b\.jpg::s\.tar: not a photo"):
         list(model.stream(sources[1:]))
+
+
+def test_what_waits_is_bounded_in_bytes_over_all_batches() -> None:
+    taken = 0
+
+    def heavy() -> Any:
+        nonlocal taken
+        for taken in range(1, 100):
+            yield StoredPhoto(str(taken), lambda: b"x", held_bytes=200_000_000)
+
+    answers = stream(heavy(), prepare=lambda s: numbered(1), threads=8, streams=8)
+    for number, _ in enumerate(answers, 1):
+        # 256 MB, the one that passed it, and the one that is just being given.
+        assert taken - number <= 2
+    assert number == taken == 99
+
+
+def test_a_photo_that_failed_lets_its_content_go() -> None:
+    """At once: the collector of circles comes seldom where photos are few and large."""
+    size = 1_000_000
+
+    def prepare(content: Any) -> Photo:
+        return decode(content)
+
+    bad = [StoredPhoto(str(n), lambda: bytes(size), size) for n in range(40)]
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        answers = stream(bad, prepare=prepare, on_error="record", threads=1, streams=1)
+        assert sum(isinstance(outputs, ImageError) for _, outputs in answers) == 40
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert most < 6 * size
+
+
+def test_a_batch_that_nobody_waits_for_reads_no_further_photo() -> None:
+    read: list[int] = []
+    reading, go = threading.Event(), threading.Event()
+
+    def photo(number: int) -> StoredPhoto:
+        def content() -> bytes:
+            read.append(number)
+            if number >= 4:
+                reading.set()
+                go.wait(LONG_S)
+            return b"x"
+
+        return StoredPhoto(str(number), content)
+
+    answers = stream(
+        map(photo, itertools.count()), prepare=lambda s: numbered(1), batch_size=4, streams=1
+    )
+    next(answers)
+    assert reading.wait(LONG_S)
+    threading.Timer(0.1, go.set).start()
+    answers.close()
+    assert all(number % 4 == 0 for number in read if number >= 4)
 
 
 def test_content_that_waits_is_bounded_in_bytes() -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beltsight.errors import ConfigError
-from beltsight.image import Preparation, decode, letterbox, letterbox_box
+from beltsight.image import Preparation, Source, decode, letterbox, letterbox_box
 from beltsight.records import Floats, Photo, Prediction
 
 if TYPE_CHECKING:
@@ -142,22 +142,27 @@ def explain(
     return heatmap(class_map, classes.index(chosen), preparation, (height, width))
 
 
-def explain_file(model: Model, prediction: Prediction, task: str, *, max_side: int = 1024) -> bytes:
-    """The photo of a prediction with the heat of its answer, as a JPEG file's content.
+def explain_jpeg(model: Model, photo: Photo, prediction: Prediction, task: str) -> bytes:
+    """A photo with the heat of its answer, as a JPEG file's content.
 
     Args:
         model: gave the prediction.
-        prediction: with a path and without an error.
+        photo: uint8 (H, W, 3) RGB: the decoded photo, at any scale.
+        prediction: of that photo, without an error.
         task: which answer.
-        max_side: the longer side of the result in pixels, at most.
-
-    Raises:
-        ImageError: the file has gone or changed since.
     """
-    photo = shrink(decode(prediction.path or "", enough=(max_side, max_side)), max_side)
     shown = overlay(photo, explain(model, photo, prediction, task))
     _, jpeg = cv2.imencode(".jpg", shown[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
     return jpeg.tobytes()
+
+
+def decode_to_show(source: Source, max_side: int = 1024) -> Photo:
+    """A photo whose sides are at most ``max_side`` pixels: uint8 (H, W, 3) RGB.
+
+    Raises:
+        ImageError: as for :func:`beltsight.image.decode`.
+    """
+    return shrink(decode(source, enough=(max_side, max_side)), max_side)
 
 
 def shrink(photo: Photo, max_side: int) -> Photo:

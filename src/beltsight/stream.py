@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import Literal, TypeAlias, TypeVar
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,11 @@ from beltsight.sources import StoredPhoto
 S = TypeVar("S", bound="Source | StoredPhoto")
 OnError = Literal["raise", "record"]
 Outputs: TypeAlias = dict[str, Floats]
-# Content that waits in memory is bounded, not only counted: a batch ends early beyond this.
-_MAX_HELD_BYTES = 64_000_000
+# Content that waits in memory is bounded, not only counted: beyond this nothing further is read.
+# Machines with many cores may hold a photo or two of a good camera for each.
+_HELD_BYTES = 256_000_000
+_HELD_BYTES_OF_A_BATCH = 8_000_000
+_MOST_BYTES_OF_A_BATCH = 64_000_000
 
 
 def stream_outputs(
@@ -52,10 +55,16 @@ def stream_outputs(
     Returns:
         Per photo its source and its own float32 arrays, without the batch axis.
     """
-    gate = threading.Semaphore(streams)
+    gate, ending = threading.Semaphore(streams), threading.Event()
+    workers = max(2, streams)
+    batches = _Batches(sources, batch_size, ahead=2 * workers)
 
     def answer(batch: list[S]) -> list[tuple[S, Outputs | ImageError]]:
-        prepared = [_prepared(source, prepare, on_error) for source in batch]
+        prepared = []
+        for source in batch:
+            if ending.is_set():  # a store may be slow, and nobody waits for these any more
+                return []
+            prepared.append(_prepared(source, prepare, on_error))
         photos = [photo for photo in prepared if not isinstance(photo, ImageError)]
         outputs: Outputs = {}
         if photos:
@@ -64,46 +73,60 @@ def stream_outputs(
                 outputs = compute(stacked)
         return _paired(batch, prepared, outputs)
 
-    batches = _batches(sources, batch_size)
-    workers = max(2, streams)
     answered = (
-        ordered_map(answer, batches, workers, 2 * workers)
+        ordered_map(answer, batches, workers, 2 * workers, batches.has_room, ending)
         if threads > 1
         else (answer(batch) for batch in batches)
     )
     with closing(answered):
         for rows in answered:
+            batches.let_go(rows)
             yield from rows
 
 
-def _batches(sources: Iterable[S], size: int) -> Iterator[list[S]]:
-    batch: list[S] = []
-    held_bytes = 0
-    for source in sources:
-        batch.append(source)
-        held_bytes += source.held_bytes if isinstance(source, StoredPhoto) else 0
-        if len(batch) == size or held_bytes > _MAX_HELD_BYTES:
+class _Batches(Generic[S]):
+    """Photos in batches, and how much content those hold that are not answered yet."""
+
+    def __init__(self, sources: Iterable[S], size: int, ahead: int) -> None:
+        self._sources = sources
+        self._size = size
+        self._room_bytes = max(_HELD_BYTES, _HELD_BYTES_OF_A_BATCH * ahead)
+        self._most_bytes = min(_MOST_BYTES_OF_A_BATCH, self._room_bytes // ahead)
+        self._held_bytes = 0
+
+    def __iter__(self) -> Iterator[list[S]]:
+        batch: list[S] = []
+        before_bytes = self._held_bytes
+        for source in self._sources:
+            batch.append(source)
+            self._held_bytes += _bytes_of(source)
+            if len(batch) == self._size or self._held_bytes - before_bytes > self._most_bytes:
+                yield batch
+                batch, before_bytes = [], self._held_bytes
+        if batch:
             yield batch
-            batch, held_bytes = [], 0
-    if batch:
-        yield batch
+
+    def has_room(self) -> bool:
+        return self._held_bytes < self._room_bytes
+
+    def let_go(self, rows: Iterable[tuple[S, object]]) -> None:
+        self._held_bytes -= sum(_bytes_of(source) for source, _ in rows)
+
+
+def _bytes_of(source: Source | StoredPhoto) -> int:
+    return source.held_bytes if isinstance(source, StoredPhoto) else 0
 
 
 def _prepared(
     source: Source | StoredPhoto, prepare: Callable[[Source], Photo], on_error: OnError
 ) -> Photo | ImageError:
     try:
-        if not isinstance(source, StoredPhoto):
-            return prepare(source)
-        content = source.read()
-        try:
-            return prepare(content)
-        except ImageError as error:
-            raise source.own_error(error) from error
+        return source.decoded(prepare) if isinstance(source, StoredPhoto) else prepare(source)
     except ImageError as error:
         if on_error == "raise":
             raise
-        return error
+        # Another one: the trace of this one holds the photo's content, in a circle.
+        return type(error)(str(error))
 
 
 def _paired(

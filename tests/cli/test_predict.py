@@ -16,7 +16,7 @@ from beltsight.cli.overlays import overlay_name
 from beltsight.config import ASSETS
 from beltsight.image import decode
 from beltsight.model import Model
-from beltsight.records import Prediction
+from beltsight.records import Photo
 
 COLOURS = {"red": (220, 30, 40), "green": (30, 210, 50), "blue": (20, 40, 230)}
 
@@ -251,14 +251,14 @@ def test_a_photo_gone_before_its_heat_map_does_not_end_the_stream(
 ) -> None:
     from beltsight import explain
 
-    made = explain.explain_file
+    made = explain.decode_to_show
 
-    def vanish(model: Model, prediction: Prediction, task: str) -> bytes:
-        if "green" in str(prediction.path):
-            Path(str(prediction.path)).unlink()
-        return made(model, prediction, task)
+    def vanish(path: str) -> Photo:
+        if "green" in path:
+            Path(path).unlink()
+        return made(path)
 
-    monkeypatch.setattr(explain, "explain_file", vanish)
+    monkeypatch.setattr(explain, "decode_to_show", vanish)
     result = beltsight("predict", model, photos, "--json", "--explain", tmp_path / "heat")
     assert result.status == 1
     assert [line["error"] for line in result.lines] == [None] * 3

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -208,25 +210,24 @@ def test_what_must_not_change_is_refused(model: Path, photos: list[str], tmp_pat
     assert [row["path"] for row in rows(out)] == photos
 
 
-def test_maps_are_numbered_through(model: Path, photos: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["beltsight.answers.AnswerFile.add", "pathlib.Path.write_bytes"])
+def test_every_answered_photo_has_its_map_wherever_a_run_ends(
+    model: Path, photos: list[str], tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out, maps = tmp_path / "a.csv", tmp_path / "maps"
-    from beltsight.answers import AnswerFile
+    owner, name = pkgutil.resolve_name(place.rpartition(".")[0]), place.rpartition(".")[2]
+    real, calls = getattr(owner, name), itertools.count()
 
-    real, stop = AnswerFile.add, 3
-    added = 0
-
-    def interrupt(self: AnswerFile, name: str, record: Any) -> None:
-        nonlocal added
-        if added == stop:
+    def interrupt(*arguments: Any) -> Any:
+        if next(calls) == 3:
             raise KeyboardInterrupt
-        added += 1
-        real(self, name, record)
+        return real(*arguments)
 
     command = ["predict", model, *photos[:5], "--out", out, "--explain", maps]
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(AnswerFile, "add", interrupt)
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, interrupt)
         assert beltsight(*command).status == 130
-    assert len(list(maps.iterdir())) == 3
+    assert recorded(out) == 3
     assert beltsight(*command, "--resume").status == 0
     assert sorted(path.name[:6] for path in maps.iterdir()) == [f"{n:06}" for n in range(1, 6)]
 

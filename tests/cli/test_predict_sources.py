@@ -88,6 +88,30 @@ def test_maps_of_photos_in_an_archive_are_those_of_the_files(model: Path, photos
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_photo_is_decoded_once_for_the_maps_of_all_its_tasks(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from beltsight.cli.overlays import Overlays
+    from beltsight.model import Model
+    from beltsight.records import Answer, Prediction
+    from beltsight.sources import StoredPhoto
+
+    model = Model.load(write_tiny(photos / "m.onnx"), threads=1)
+    read: list[str] = []
+
+    def content() -> bytes:
+        read.append("red")
+        return (photos / "red.png").read_bytes()
+
+    answer = Answer("red", 1.0, {"red": 1.0})
+    two = Prediction("tar://red.png::s.tar", {"material": answer, "again": answer})
+    monkeypatch.setattr("beltsight.explain.explain", lambda *_: np.zeros((48, 48), np.float32))
+    Overlays(model, photos / "maps").write(StoredPhoto("tar://red.png::s.tar", content), two, 7)
+    assert read == ["red"]
+    names = sorted(path.name for path in (photos / "maps").iterdir())
+    assert names == ["000007-red-again.jpg", "000007-red-material.jpg"]
+
+
 def test_an_address_is_answered(model: Path, photos: Path) -> None:
     fsspec: Any = pytest.importorskip("fsspec")
     store = fsspec.filesystem("memory")

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from beltsight.model import Model
     from beltsight.records import Prediction
-    from beltsight.sources import FoundPhoto, StoredPhoto
-
-_MAX_SIDE = 1024
+    from beltsight.sources import FoundPhoto
 
 
 class Overlays:
@@ -35,12 +33,18 @@ class Overlays:
         """
         from beltsight.cli.console import note
         from beltsight.errors import BeltsightError, ImageError
+        from beltsight.explain import decode_to_show, explain_jpeg
 
         folder = self._folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            photo = (
+                decode_to_show(source)
+                if isinstance(source, str)
+                else source.decoded(decode_to_show)
+            )
             for task in prediction.tasks:
-                jpeg = _overlay(self._model, source, prediction, task)
+                jpeg = explain_jpeg(self._model, photo, prediction, task)
                 (folder / overlay_name(number, prediction.path or "", task)).write_bytes(jpeg)
         except ImageError as error:  # gone or changed since it was answered
             self.missing += 1
@@ -63,23 +67,3 @@ def overlay_name(number: int, path: str, task: str) -> str:
     bare = path.partition("::")[0]  # what stands behind is the archive
     stem, task = (re.sub(r"[^\w-]+", "-", text)[:60].strip("-") for text in (Path(bare).stem, task))
     return f"{number:06}-{stem or 'photo'}-{task}.jpg"
-
-
-def _overlay(model: Model, source: FoundPhoto, prediction: Prediction, task: str) -> bytes:
-    from beltsight import explain
-
-    if isinstance(source, str):
-        return explain.explain_file(model, prediction, task)
-    return _stored_overlay(model, source, prediction, task)
-
-
-def _stored_overlay(model: Model, source: StoredPhoto, prediction: Prediction, task: str) -> bytes:
-    import cv2
-
-    from beltsight.explain import explain, overlay, shrink
-    from beltsight.image import decode
-
-    photo = shrink(decode(source.read(), enough=(_MAX_SIDE, _MAX_SIDE)), _MAX_SIDE)
-    shown = overlay(photo, explain(model, photo, prediction, task))
-    _, jpeg = cv2.imencode(".jpg", shown[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
-    return jpeg.tobytes()

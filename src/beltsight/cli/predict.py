@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from beltsight.taxonomy import Taxonomy
 
 T = TypeVar("T")
+_PATIENCE_S = 3.0
 
 
 def command(
@@ -163,16 +164,26 @@ def _answer(
 
     with closing(pairs):
         for source, prediction in pairs:
-            sink.write(prediction, decider.decide(prediction) if decider else None)
+            # First: a photo that a killed run has answered is not looked at again.
             if overlays is not None and prediction.error is None:
-                overlays.write(source, prediction, sink.answered)
+                overlays.write(source, prediction, sink.answered + 1)
+            sink.write(prediction, decider.decide(prediction) if decider else None)
 
 
 def _stop(sink: Sink) -> None:
+    import os
+
     from beltsight.cli.console import note
+    from beltsight.flow import still_working
 
     sink.save()
     note(f"beltsight: interrupted; {sink.kept()}")
+    try:
+        hangs = still_working(_PATIENCE_S)
+    except KeyboardInterrupt:
+        hangs = True
+    if hangs:  # on a store that does not answer; all that matters is on disk
+        os._exit(130)
     raise typer.Exit(130)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias, Union
+from typing import TypeAlias, TypeVar, Union
 
 from beltsight.errors import DecodeError, ImageError
 
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+T = TypeVar("T")
 # How image.py calls bytes, which have no name.
 _NAMELESS = "image bytes: "
 
@@ -28,12 +29,18 @@ class StoredPhoto:
     read: Callable[[], bytes]
     held_bytes: int = 0
 
-    def own_error(self, error: ImageError) -> ImageError:
-        """What decoding said of the bytes, with the photo's name."""
-        text = str(error)
-        if text.startswith(f"{self.name}: "):
-            return error
-        return type(error)(f"{self.name}: {text.removeprefix(_NAMELESS)}")
+    def decoded(self, decode: Callable[[bytes], T]) -> T:
+        """What a decoder makes of the content.
+
+        Raises:
+            ImageError: it cannot be read or decoded; the message has the photo's name.
+        """
+        content = self.read()
+        try:
+            return decode(content)
+        except ImageError as error:
+            text = str(error).removeprefix(_NAMELESS)
+            raise type(error)(f"{self.name}: {text}") from error
 
 
 # A path of this machine, or a stored photo.
