@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from beltsight.image import is_photo_path
-from beltsight.photos import find_photos
+from beltsight.photos import Entry, descend, find_photos, walk
 
 
 @pytest.fixture
@@ -124,3 +124,33 @@ def test_a_pattern_does_not_go_in_circles(tree: Path) -> None:
     assert found == ["b.jpg", "odd[1].jpg", "sub/c.jpg"]
     # Named by itself, a link is followed.
     assert list(find_photos(["sub/l*/b.jpg"])) == ["sub/loop/b.jpg"]
+
+
+def test_folders_may_lie_deeper_than_python_calls() -> None:
+    def list_folder(folder: str) -> list[Entry]:
+        if folder.count("/") < 3000:
+            return [Entry("d", f"{folder}/d", is_folder=True)]
+        return [Entry("x.jpg", f"{folder}/x.jpg", is_folder=False)]
+
+    deep = "/".join(["d"] * 3001 + ["x.jpg"])
+    assert list(walk("d", list_folder, is_photo_path)) == [deep]
+    assert list(descend("d", ("**", "*.jpg"), list_folder, is_photo_path)) == [deep]
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refused(folder: str) -> Any:
+        if "deep" in folder:
+            raise PermissionError(13, "Permission denied")
+        if folder == "gone":
+            raise FileNotFoundError
+        return scandir(folder)
+
+    (tree / "gone").mkdir()
+    monkeypatch.setattr(os, "scandir", refused)
+    assert list(find_photos(["sub"])) == ["sub/c.jpg", "sub/deep/", "sub/z.webp"]
+    assert list(find_photos(["sub/**/*.tif"])) == ["sub/deep/"]
+    assert list(find_photos(["gone"])) == []

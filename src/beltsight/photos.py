@@ -21,12 +21,14 @@ class Entry:
         path: with it.
         is_folder: whether it can be listed.
         is_link: whether it stands for something elsewhere.
+        is_unread: whether it stands for a folder that cannot be listed, itself.
     """
 
     name: str
     path: str
     is_folder: bool
     is_link: bool = False
+    is_unread: bool = False
 
     @property
     def is_hidden(self) -> bool:
@@ -51,7 +53,8 @@ def find_photos(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
         An iterator of paths in the order of the arguments, and sorted within each folder. A
         pattern gives each photo once. Hidden files and folders are passed over unless a pattern
         names their dot, and so are links to folders, which could lead in circles, unless a pattern
-        names the link by itself.
+        names the link by itself. A folder that cannot be listed is given itself, with a slash at
+        its end, so that what may lie in it is not missing without a word.
         What is held in memory is the names of the folders that the walk stands in.
     """
     for path in paths:
@@ -76,20 +79,46 @@ def files_of(path: str, wanted: Callable[[Path], bool], patterns: bool = True) -
 
 def walk(folder: str, list_folder: ListFolder, wanted: Callable[[Path], bool]) -> Iterator[str]:
     """The wanted files in a folder and below, by name; neither hidden ones nor through links."""
-    for entry in list_folder(folder):
-        if entry.is_hidden or (entry.is_folder and entry.is_link):
+    # Not by calling itself: folders may lie deeper than Python's calls may.
+    open_folders = [iter(list_folder(folder))]
+    while open_folders:
+        entry = next(open_folders[-1], None)
+        if entry is None:
+            open_folders.pop()
+        elif entry.is_hidden or (entry.is_folder and entry.is_link):
             continue
-        if entry.is_folder:
-            yield from walk(entry.path, list_folder, wanted)
-        elif wanted(Path(entry.name)):
+        elif entry.is_folder:
+            open_folders.append(iter(list_folder(entry.path)))
+        elif entry.is_unread or wanted(Path(entry.name)):
             yield entry.path
 
 
 def descend(
     folder: str, parts: tuple[str, ...], list_folder: ListFolder, wanted: Callable[[Path], bool]
 ) -> Iterator[str]:
-    """The wanted files below a folder that match a pattern, given by its parts."""
-    return _descend(folder, parts, _with_any_depth({0}, parts), list_folder, wanted)
+    """The wanted files below a folder that match a pattern, given by its parts.
+
+    A folder is entered with the places of the parts that the way to it has brought the pattern to.
+    All places go down together, so that each photo is met once, where ``**`` leads to it by many
+    ways, and each folder is listed when the walk comes to it.
+    """
+    open_folders = [(iter(list_folder(folder)), _with_any_depth({0}, parts))]
+    while open_folders:
+        entries, places = open_folders[-1]
+        entry = next(entries, None)
+        if entry is None:
+            open_folders.pop()
+            continue
+        reached = _with_any_depth(_step(parts, places, entry), parts)
+        if entry.is_unread:
+            yield entry.path
+        elif len(parts) not in reached:
+            if reached and entry.is_folder:
+                open_folders.append((iter(list_folder(entry.path)), reached))
+        elif entry.is_folder:
+            yield from walk(entry.path, list_folder, wanted)
+        elif wanted(Path(entry.name)):
+            yield entry.path
 
 
 def _matches(pattern: str, wanted: Callable[[Path], bool]) -> Iterator[str]:
@@ -99,29 +128,6 @@ def _matches(pattern: str, wanted: Callable[[Path], bool]) -> Iterator[str]:
     rest = parts[fixed:]
     # Only where the pattern asks for it: a parent is no entry of its folder.
     yield from descend(start, rest, _entries_and_parent if os.pardir in rest else _entries, wanted)
-
-
-def _descend(
-    folder: str,
-    parts: tuple[str, ...],
-    places: frozenset[int],
-    list_folder: ListFolder,
-    wanted: Callable[[Path], bool],
-) -> Iterator[str]:
-    """The photos below a folder that has brought the pattern to these places of its parts.
-
-    All places go down together, so that each photo is met once, where ``**`` leads to it by many
-    ways, and each folder is listed when the walk comes to it.
-    """
-    for entry in list_folder(folder):
-        reached = _with_any_depth(_step(parts, places, entry), parts)
-        if len(parts) not in reached:
-            if reached and entry.is_folder:
-                yield from _descend(entry.path, parts, reached, list_folder, wanted)
-        elif entry.is_folder:
-            yield from walk(entry.path, list_folder, wanted)
-        elif wanted(Path(entry.name)):
-            yield entry.path
 
 
 def _step(parts: tuple[str, ...], places: frozenset[int], entry: Entry) -> set[int]:
@@ -152,15 +158,17 @@ def _with_any_depth(places: set[int], parts: tuple[str, ...]) -> frozenset[int]:
 
 
 def _entries(folder: str) -> list[Entry]:
-    """What a folder holds, by name; nothing where it cannot be read or has gone since."""
+    """What a folder holds, by name; nothing where it has gone since."""
     try:
         with os.scandir(folder or os.curdir) as entries:
             found = [
                 Entry(e.name, os.path.join(folder, e.name), _is_folder(e), e.is_symlink())
                 for e in entries
             ]
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError:
+        return [Entry("", os.path.join(folder, ""), is_folder=False, is_unread=True)]
     return sorted(found, key=lambda entry: entry.name)
 
 

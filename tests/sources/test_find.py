@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from beltsight.errors import ConfigError
+from beltsight.errors import ConfigError, DecodeError
 from beltsight.sources import FoundPhoto, count_files, find_sources, name_of
 
 
@@ -38,8 +40,21 @@ def test_folders_give_photos_and_archives_are_read_where_they_are_named(tree: Pa
 def test_a_folder_named_like_an_archive_is_a_folder(tree: Path) -> None:
     (tree / "old.tar").mkdir()
     (tree / "old.tar" / "c.jpg").touch()
-    assert names(find_sources(["old.tar"])) == []
+    assert names(find_sources(["old.tar"])) == ["old.tar/c.jpg"]
     assert names(find_sources(["old.tar/"])) == ["old.tar/c.jpg"]
+
+
+def test_a_folder_that_cannot_be_listed_says_so(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(folder: str) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refused)
+    (photo,) = find_sources(["sub"])
+    assert not isinstance(photo, str)
+    with pytest.raises(DecodeError, match="sub/: this folder cannot be listed; check its owner"):
+        photo.read()
 
 
 def test_a_list_may_name_all_but_patterns(tree: Path) -> None:

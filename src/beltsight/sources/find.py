@@ -12,7 +12,7 @@ from beltsight.errors import ConfigError
 from beltsight.image import is_photo_path
 from beltsight.photos import files_of, find_photos
 from beltsight.sources.listed import read_list
-from beltsight.sources.stored import FoundPhoto, is_shard
+from beltsight.sources.stored import FoundPhoto, failed_photo, is_shard
 
 LIST = "-"
 # Two letters at least: C:\ is a drive.
@@ -91,12 +91,14 @@ def _sources_of(path: str, patterns: bool) -> Iterator[FoundPhoto]:
 
         yield from find_remote(path, patterns)
         return
-    # A folder gives its photos; archives are only opened where they are named.
-    wanted = is_shard if is_shard(path) else is_photo_path
+    # A folder gives its photos, whatever its name; archives are only opened where they are named.
+    wanted = is_shard if is_shard(path) and not os.path.isdir(path) else is_photo_path
     for file in files_of(path, wanted, patterns):
         if is_shard(file):
             from beltsight.sources.shard import read_shard
 
             yield from read_shard(file)
+        elif file.endswith(os.sep) and os.path.isdir(file):
+            yield failed_photo(file, "this folder cannot be listed; check its owner and mode")
         else:
             yield file
