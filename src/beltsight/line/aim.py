@@ -39,7 +39,7 @@ class Wanted:
 
     @property
     def along_mm(self) -> Interval:
-        """From its upstream to its downstream end, as belt positions."""
+        """From its downstream to its upstream end, as belt positions."""
         half = self.length_mm / 2
         return self.belt_position_mm - half, self.belt_position_mm + half
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import threading
 import time
 from collections import deque
@@ -84,8 +83,7 @@ class HostTimer:
         self._fire = fire
         self._tell_late = late
         self._clock = clock
-        self._waiting: list[tuple[float, int, Command]] = []
-        self._number = 0
+        self._waiting: list[Command] = []
         self._pulses = 0
         self._late = 0
         self._errors_ms: deque[float] = deque(maxlen=self.settings.kept)
@@ -124,8 +122,7 @@ class HostTimer:
         with self._changed:
             if len(self._waiting) >= self.settings.waiting or self._ending:
                 return False
-            self._number += 1
-            heapq.heappush(self._waiting, (self._switch_count(command, 0.0), self._number, command))
+            self._waiting.append(command)
             self._changed.notify()
         return True
 
@@ -148,38 +145,33 @@ class HostTimer:
         gone_s = max(now_s - state.time_s, 0.0)
         return left_mm / state.speed_mm_s - gone_s - command.latency_ms / 1000
 
-    def _switch_count(self, command: Command, speed_mm_s: float) -> float:
-        """The order of commands: those with a longer latency come earlier."""
-        early_mm = speed_mm_s * command.latency_ms / 1000
-        return command.fire_count - early_mm / self._mm_per_count
-
     def _run(self) -> None:
+        look_s = self.settings.look_ms / 1000
         while True:
             with self._changed:
+                while not self._waiting and not self._ending:
+                    self._changed.wait()
                 if self._ending:
                     return
-                wait_s = self._next_wait_s()
-                if wait_s is None or wait_s > 0:
-                    self._changed.wait(wait_s)
-                    continue
-            self._give_due()
+            # The belt is asked without the lock: whoever adds a command never waits for it.
+            state = self._look()
+            with self._changed:
+                due, soonest_s = self._split(state)
+                if not due:
+                    self._changed.wait(look_s if soonest_s is None else min(look_s, soonest_s))
+            for late_ms, command in due:
+                self._give(command, late_ms)
 
-    def _next_wait_s(self) -> float | None:
-        """How long to wait before the next look; None while nothing waits."""
-        if not self._waiting:
-            return None
-        look_s = self.settings.look_ms / 1000
-        state = self._look()
+    def _split(self, state: BeltState | None) -> tuple[list[tuple[float, Command]], float | None]:
+        """Take out what is due, latest first, with its lateness in ms; and when the next is due."""
         if state is None:
-            return look_s
-        soonest_s = self._soonest_s(state)
-        return look_s if soonest_s is None else min(look_s, soonest_s)
-
-    def _soonest_s(self, state: BeltState) -> float | None:
+            return [], None
         now_s = self._clock()
-        # Latencies differ by tens of milliseconds: the next few counts hold whichever is first.
-        dues = [self.due_in_s(one, state, now_s) for _, _, one in self._waiting[:64]]
-        return min((due for due in dues if due is not None), default=None)
+        times = [(self.due_in_s(one, state, now_s), one) for one in self._waiting]
+        due = [(-in_s * 1000, one) for in_s, one in times if in_s is not None and in_s <= 0]
+        self._waiting = [one for in_s, one in times if in_s is None or in_s > 0]
+        soonest_s = min((in_s for in_s, _ in times if in_s is not None and in_s > 0), default=None)
+        return sorted(due, key=lambda one: -one[0]), soonest_s
 
     def _look(self) -> BeltState | None:
         try:
@@ -187,26 +179,6 @@ class HostTimer:
         except Exception:
             self.errors += 1  # an encoder that fails once must not end the timer
             return None
-
-    def _give_due(self) -> None:
-        state = self._look()
-        if state is None:
-            return
-        due: list[tuple[float, Command]] = []
-        with self._changed:
-            now_s = self._clock()
-            kept = []
-            for entry in self._waiting:
-                in_s = self.due_in_s(entry[2], state, now_s)
-                if in_s is not None and in_s <= 0:
-                    due.append((-in_s * 1000, entry[2]))
-                else:
-                    kept.append(entry)
-            if due:
-                heapq.heapify(kept)
-                self._waiting = kept
-        for late_ms, command in sorted(due, key=lambda one: -one[0]):
-            self._give(command, late_ms)
 
     def _give(self, command: Command, late_ms: float) -> None:
         is_late = late_ms > self.settings.late_ms

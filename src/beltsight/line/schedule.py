@@ -122,12 +122,11 @@ class Scheduler:
         clashing = self._clashing(items, state) if rule == "fail-safe" else frozenset()
         order = range(len(items))
         if rule == "higher-cost":
-            order_by_cost = sorted(order, key=lambda index: -items[index].cost)
-        else:
-            order_by_cost = sorted(order, key=lambda index: -items[index].belt_position_mm)
+            in_turn = sorted(order, key=lambda index: -items[index].cost)
+        else:  # who comes first to the actuators
+            in_turn = sorted(order, key=lambda index: items[index].belt_position_mm)
         answers = {
-            index: self._plan(items[index], state, clashes=index in clashing)
-            for index in order_by_cost
+            index: self._plan(items[index], state, clashes=index in clashing) for index in in_turn
         }
         return tuple(answers[index] for index in order)
 

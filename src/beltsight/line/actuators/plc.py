@@ -39,7 +39,7 @@ class PlcSettings(BaseModel):
 
     counter_bits: int = Field(32, ge=0, le=64)
     reversed: bool = False
-    scan_ms: float = Field(2.0, gt=0, le=100)
+    scan_ms: float = Field(1.0, gt=0, le=100)
     watchdog_ms: float = Field(150.0, gt=0)
     max_open_ms: float = Field(500.0, gt=0)
     remembered: int = Field(4096, ge=16)
