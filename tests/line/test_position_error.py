@@ -49,12 +49,17 @@ class Belt:
         self._jitter = rng.integers(-1, 2, len(self.true_mm))
 
     def at(self, time_s: float) -> float:
-        steps = np.arange(len(self.true_mm)) * STEP_S
-        return float(np.interp(time_s, steps, self.true_mm))
+        return self._between(self.true_mm, time_s)
 
     def count(self, time_s: float) -> int:
-        step = min(int(time_s / STEP_S), len(self.true_mm) - 1)
-        return int(self.encoder_mm[step] / MM_PER_COUNT) + int(self._jitter[step])
+        jitter = int(self._jitter[int(time_s / STEP_S) % self._jitter.size])
+        return round(self._between(self.encoder_mm, time_s) / MM_PER_COUNT) + jitter
+
+    @staticmethod
+    def _between(positions_mm: NDArray[np.float64], time_s: float) -> float:
+        steps = min(time_s / STEP_S, len(positions_mm) - 1.001)
+        before, part = int(steps), steps % 1
+        return float(positions_mm[before] * (1 - part) + positions_mm[before + 1] * part)
 
     @property
     def seconds(self) -> float:
