@@ -66,7 +66,7 @@ class Program:
         if self.frozen or len(plc) <= RING:
             return
         plc[2], plc[5] = plc[80], plc[87]
-        while plc[3] != plc[WRITTEN]:
+        while 0 < (plc[WRITTEN] - plc[3]) % 65536 <= self.slots:
             number = (plc[3] + 1) % 65536
             at = RING + number % self.slots * 16
             slot = plc[at : at + 16]

@@ -357,7 +357,7 @@ def test_passwords_that_are_not_there(tmp_path: Path) -> None:
             read_password(BrokerSettings(user="line", password_file=path))
     with pytest.raises(ConfigError, match=r"tls.ca_file .*not readable as PEM"):
         settings = BrokerSettings(tls=TlsSettings(ca_file=empty))
-        run(MqttActuator(MqttSettings(broker=settings)).connect())
+        MqttActuator(MqttSettings(broker=settings))
 
 
 def test_what_is_remembered_is_bounded() -> None:

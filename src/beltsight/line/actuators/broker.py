@@ -115,6 +115,22 @@ def read_password(settings: BrokerSettings, env: Mapping[str, str] | None = None
     return password
 
 
+def check_broker(settings: BrokerSettings) -> None:
+    """Whether all is there that a connection needs of this machine.
+
+    Raises:
+        MissingExtraError: aiomqtt is not installed.
+        ConfigError: the password or a certificate file is missing.
+    """
+    try:
+        import aiomqtt  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("a link over MQTT", "industrial") from error
+    read_password(settings)
+    if settings.tls:
+        tls_context(settings.tls)
+
+
 def tls_context(settings: TlsSettings) -> ssl.SSLContext:
     """A context that checks the broker's certificate and host name.
 
@@ -222,14 +238,13 @@ class Session:
 
         Raises:
             LinkError: the broker is not there, refuses, or is not what its certificate should be.
-            ConfigError: the password or a certificate file is missing.
-            MissingExtraError: aiomqtt is not installed.
+            ConfigError: the password or a certificate file has gone since the start.
         """
-        try:
-            import aiomqtt
-        except ImportError as error:
-            raise MissingExtraError("a link over MQTT", "industrial") from error
-        context = tls_context(self._settings.tls) if self._settings.tls else None
+        import aiomqtt
+
+        tls = self._settings.tls
+        # Reading the system's authorities takes long enough to hold up other links.
+        context = await asyncio.to_thread(tls_context, tls) if tls else None
         password = read_password(self._settings)
         await self._probe(context)
         client = aiomqtt.Client(

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from beltsight.errors import LinkError
 from beltsight.line.actuators import modbus_map as layout
-from beltsight.line.actuators.modbus_client import RefusedError, Registers
+from beltsight.line.actuators.modbus_client import RefusedError, Registers, check_library
 from beltsight.line.actuators.protocol import (
     Acknowledged,
     Acknowledgement,
@@ -50,7 +50,7 @@ class ModbusSettings(PeerSettings):
     base: int = Field(0, ge=0, le=65536 - layout.map_size(max(layout.SLOTS)))
     actuators: dict[str, int] = Field(default_factory=dict)
     word_order: layout.WordOrder = "high-first"
-    watchdog_ms: int = Field(200, ge=20, le=60_000)
+    watchdog_ms: int = Field(150, ge=20, le=60_000)
     poll_ms: float = Field(2.0, gt=0, le=1000)
 
 
@@ -69,9 +69,13 @@ class ModbusActuator:
 
     Args:
         settings: where it is.
+
+    Raises:
+        MissingExtraError: pymodbus is not installed.
     """
 
     def __init__(self, settings: ModbusSettings) -> None:
+        check_library()
         self._settings = settings
         self._place = f"modbus link {settings.name!r} ({settings.host}:{settings.port})"
         self._registers: Registers | None = None
@@ -103,7 +107,6 @@ class ModbusActuator:
 
         Raises:
             LinkError: no answer, or not the registers of ``docs/modbus.md``.
-            MissingExtraError: pymodbus is not installed.
         """
         self._drop()
         registers = Registers(
@@ -246,6 +249,9 @@ class ModbusActuator:
         if self._room() == 0:
             await self._until(lambda plc: layout.steps(plc.taken, self._written) < self._slots)
         registers = self._connected()
+        if self._doubtful:
+            # Their numbers may be taken: the next connection tells, and nothing is written before.
+            raise LinkError(f"{self._place}: the connection has broken; connect again")
         first = layout.after(self._written)
         place = first % self._slots
         count = min(self._room(), layout.BATCH, self._slots - place)

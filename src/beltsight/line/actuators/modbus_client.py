@@ -32,6 +32,18 @@ _EXCEPTIONS = {
 logging.getLogger("pymodbus").addHandler(logging.NullHandler())
 
 
+def check_library() -> None:
+    """Whether pymodbus is there.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import pymodbus.client  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("a link over Modbus", "industrial") from error
+
+
 class RefusedError(LinkError):
     """The server answered, and did not do what it was asked."""
 
@@ -60,12 +72,9 @@ class Registers:
 
         Raises:
             LinkError: nothing answers.
-            MissingExtraError: pymodbus is not installed.
         """
-        try:
-            from pymodbus.client import AsyncModbusTcpClient
-        except ImportError as error:
-            raise MissingExtraError("a link over Modbus", "industrial") from error
+        from pymodbus.client import AsyncModbusTcpClient
+
         client: AsyncModbusTcpClient = AsyncModbusTcpClient(
             self._host,
             port=self._port,

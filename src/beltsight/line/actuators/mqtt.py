@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from beltsight.errors import LinkError
-from beltsight.line.actuators.broker import BrokerSettings, Note, Session
+from beltsight.line.actuators.broker import BrokerSettings, Note, Session, check_broker
 from beltsight.line.actuators.protocol import (
     ACKNOWLEDGED,
     Acknowledgement,
@@ -88,9 +88,14 @@ class MqttActuator:
 
     Args:
         settings: broker and topics.
+
+    Raises:
+        ConfigError: the password or a certificate file is missing.
+        MissingExtraError: aiomqtt is not installed.
     """
 
     def __init__(self, settings: MqttSettings) -> None:
+        check_broker(settings.broker)
         self._settings = settings
         root = f"{settings.topic}/{settings.name}"
         self._command, self._ack = f"{root}/command", f"{root}/ack"
@@ -112,8 +117,7 @@ class MqttActuator:
 
         Raises:
             LinkError: no broker, a refused login, a wrong certificate, or an unreadable answer.
-            ConfigError: the password or a certificate file is missing.
-            MissingExtraError: aiomqtt is not installed.
+            ConfigError: the password or a certificate file has gone since the start.
         """
         await self._end(None)
         settings = self._settings

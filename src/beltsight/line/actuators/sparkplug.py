@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from beltsight.errors import LinkError, MissingExtraError
-from beltsight.line.actuators.broker import BrokerSettings, Note, Session
+from beltsight.errors import LinkError
+from beltsight.line.actuators.broker import BrokerSettings, Note, Session, check_broker
 from beltsight.line.actuators.mqtt import Taken
 from beltsight.line.actuators.protocol import (
     Acknowledgement,
@@ -94,9 +94,15 @@ class SparkplugActuator:
     Args:
         settings: broker and names.
         clock: seconds since 1970, for timestamps.
+
+    Raises:
+        ConfigError: the password or a certificate file is missing.
+        MissingExtraError: aiomqtt or protobuf is not installed.
     """
 
     def __init__(self, settings: SparkplugSettings, clock: Callable[[], float] = time.time) -> None:
+        check_broker(settings.broker)
+        encode(Payload(()))  # protobuf is there
         self._settings = settings
         self._clock = clock
         self._session: Session | None = None
@@ -118,8 +124,7 @@ class SparkplugActuator:
 
         Raises:
             LinkError: no broker, a refused login, a wrong certificate, or an unreadable answer.
-            ConfigError: the password or a certificate file is missing.
-            MissingExtraError: aiomqtt or protobuf is not installed.
+            ConfigError: the password or a certificate file has gone since the start.
         """
         await self._end(say_goodbye=False)
         settings = self._settings
@@ -244,7 +249,7 @@ class SparkplugActuator:
                     await self._give_birth(session)
                 return
             keys = self._read_answers(metrics)
-        except (ValueError, MissingExtraError) as error:
+        except ValueError as error:
             raise LinkError(
                 f"sparkplug link {self.name!r}: the host's command on {note.topic} is unreadable: "
                 f"{error}; see docs/mqtt.md for what it has to write"
