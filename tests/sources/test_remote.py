@@ -85,6 +85,54 @@ def test_one_photo_is_not_asked_for_before_it_is_read(store: Any) -> None:
         photo.read()
 
 
+def test_a_list_connects_once_to_each_store(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def watched(driver: Any) -> None:
+        real = driver.__init__
+
+        def init(self: Any, *arguments: Any, **options: Any) -> None:
+            made.append(driver.__name__)
+            real(self, *arguments, **options)
+
+        monkeypatch.setattr(driver, "__init__", init)
+
+    watched(type(store))
+    watched(fsspec.get_filesystem_class("tar"))
+    for shard in "12":
+        with tarfile.open(tmp_path / f"{shard}.tar", "w") as tar:
+            for name in "ab":
+                (tmp_path / name).write_text(f"{name} of {shard}")
+                tar.add(tmp_path / name, f"{name}.jpg")
+    lines = ["memory://in/a.jpg", "memory://in/z.jpg", "memory://in/gone.jpg"]
+    lines += [f"tar://{name}.jpg::{tmp_path}/{shard}.tar" for shard in "12" for name in "ab"]
+    photos = list(find_sources(["-"], io.BytesIO("\n".join([*lines, *lines]).encode())))
+    assert [name_of(photo) for photo in photos] == [
+        line.replace("memory://", "memory:///") for line in [*lines, *lines]
+    ]
+    assert made == ["MemoryFileSystem", "TarFileSystem", "TarFileSystem"]
+    list(find_sources(["-"], io.BytesIO(b"memory://s/1.tar\nmemory://s/2.tar\n")))
+    assert made[3:] == ["MemoryFileSystem", "MemoryFileSystem"]
+    content = [photo.read() for photo in photos if not isinstance(photo, str) and "gone" not in
+               photo.name]  # fmt: skip
+    assert content == 2 * [b"in/a.jpg", b"in/z.jpg", b"a of 1", b"b of 1", b"a of 2", b"b of 2"]
+
+
+def test_few_connections_are_kept(tmp_path: Path) -> None:
+    from beltsight.sources.remote import Connections, find_remote
+
+    connections: Connections = {}
+    for number in range(20):
+        with tarfile.open(tmp_path / f"{number}.tar", "w") as tar:
+            tar.add(__file__, "a.jpg")
+        (photo,) = find_remote(f"tar://a.jpg::{tmp_path}/{number}.tar", False, connections)
+        assert isinstance(photo, StoredPhoto)
+        assert photo.read() == Path(__file__).read_bytes()
+    assert len(connections) == 8
+
+
 def test_archives_in_a_store_are_read_through(store: Any) -> None:
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as tar:
@@ -124,6 +172,17 @@ def test_a_store_that_cannot_be_listed_ends_the_walk_with_a_sentence(
         list(find_sources(["memory://in/*.jpg"]))
 
 
+def test_a_store_that_makes_up_folders_for_ever_ends_the_walk(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ls(self: Any, path: str, **options: Any) -> Any:
+        return [{"name": f"{path}/x", "type": "directory"}]
+
+    monkeypatch.setattr(type(store), "ls", ls)
+    with pytest.raises(DatasetError, match="over 256 folders deep"):
+        list(find_sources(["memory://in"]))
+
+
 def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     with pytest.raises(MissingExtraError, match=r"s3:// needs.*'beltsight\[archive\]'"):
@@ -153,12 +212,24 @@ def test_the_missing_driver_is_named(
 
 
 def test_credentials_are_never_shown() -> None:
-    address = "nonsense://me:hunter2@host/a.jpg?token=abcdef&sig=ghijkl"
+    address = "nonsense://me:hunter%402@host/a.jpg?token=abcdef&sig=ghijkl"
     with pytest.raises(DatasetError) as told:
         list(find_sources([address]))
     assert "host/a.jpg" in str(told.value)
-    for secret in ("hunter2", "abcdef", "ghijkl", "me:"):
+    for secret in ("hunter", "abcdef", "ghijkl", "me:"):
         assert secret not in str(told.value)
+
+
+def test_a_password_that_the_driver_decoded_is_not_shown(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Any, path: str, *arguments: Any, **options: Any) -> Any:
+        raise PermissionError("no login as me with p@ss word")
+
+    monkeypatch.setattr(type(store), "open", refused)
+    (photo,) = found("memory://me:p%40ss%20word@host/a.jpg")
+    with pytest.raises(DecodeError, match=r"no login as me with \.\.\."):
+        photo.read()
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

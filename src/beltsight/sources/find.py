@@ -7,12 +7,16 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from beltsight.errors import ConfigError
 from beltsight.image import is_photo_path
 from beltsight.photos import files_of, find_photos
 from beltsight.sources.listed import read_list
 from beltsight.sources.stored import FoundPhoto, failed_photo, is_shard
+
+if TYPE_CHECKING:
+    from beltsight.sources.remote import Connections
 
 LIST = "-"
 # Two letters at least: C:\ is a drive.
@@ -43,15 +47,16 @@ def find_sources(
         DatasetError: a list that is none; a store that cannot be reached or listed.
         MissingExtraError: an address, and fsspec is not installed.
     """
+    connections: Connections = {}
     for path in paths:
         text = os.fspath(path)
         if text != LIST:
-            yield from _sources_of(text, patterns=True)
+            yield from _sources_of(text, True, connections)
         elif listed is None:
             raise ConfigError("'-' stands for a list on standard input, and there is none")
         else:
             for entry in read_list(listed, null=null):
-                yield from _sources_of(entry, patterns=False)
+                yield from _sources_of(entry, False, connections)
 
 
 def count_files(
@@ -85,11 +90,11 @@ def is_address(path: str) -> bool:
     return _ADDRESS.match(path) is not None and not os.path.exists(path)
 
 
-def _sources_of(path: str, patterns: bool) -> Iterator[FoundPhoto]:
+def _sources_of(path: str, patterns: bool, connections: Connections) -> Iterator[FoundPhoto]:
     if is_address(path):
         from beltsight.sources.remote import find_remote
 
-        yield from find_remote(path, patterns)
+        yield from find_remote(path, patterns, connections)
         return
     # A folder gives its photos, whatever its name; archives are only opened where they are named.
     wanted = is_shard if is_shard(path) and not os.path.isdir(path) else is_photo_path

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import parse_qsl, urlsplit
+from typing import IO, Any, TypeAlias
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from beltsight.errors import DatasetError, DecodeError, MissingExtraError, TooLargeError
 from beltsight.image import MAX_BYTES, is_photo_path
@@ -25,7 +25,11 @@ from beltsight.sources.stored import FoundPhoto, StoredPhoto, is_shard
 
 _CHUNK_BYTES = 1_000_000
 _MAX_REASON = 200
+# Settings of a store -> its file system in fsspec, and a lock where it needs one.
+Connections: TypeAlias = dict[tuple[str, ...] | None, tuple[Any, Any]]
 _CONNECT_S, _READ_S = 30, 60
+_MOST_CONNECTIONS = 8
+_MOST_PARTS = 256
 # What pip calls the drivers that fsspec does not bring.
 _DRIVERS = {
     "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs",
@@ -64,18 +68,22 @@ class _Store:
         return file
 
 
-def find_remote(address: str, patterns: bool = True) -> Iterator[FoundPhoto]:
+def find_remote(address: str, patterns: bool, connections: Connections) -> Iterator[FoundPhoto]:
     """The photos that an address stands for.
 
     Args:
         address: of a photo, a tar archive, a folder (by its listing), or a pattern of these.
         patterns: whether ``*``, ``[`` and, except on the web, ``?`` make a pattern.
+        connections: of this walk, by store: a list may name a million photos of one. A new one is
+            added, and the oldest dropped.
 
     Raises:
         MissingExtraError: fsspec is not installed.
         DatasetError: no such driver; the store cannot be reached or listed.
     """
-    store, path = _open_store(address)
+    # An archive is read for long, and by this thread: its connection must be its own.
+    is_photo = is_photo_path(Path(address.partition("::")[0].partition("?")[0]))
+    store, path = _open_store(address, connections if is_photo else {})
     wanted = is_shard if is_shard(store.bare(path)) else is_photo_path
     for found in _paths(store, path, wanted, patterns):
         name = store.name(found)
@@ -100,32 +108,51 @@ def _paths(
         yield from walk(path, list_folder, wanted)
 
 
-def _open_store(address: str) -> tuple[_Store, str]:
-    scheme = address.partition("://")[0]
-    secrets = _secrets(address)
-    shown = _without_secrets(address, secrets)
+def _open_store(address: str, connections: Connections) -> tuple[_Store, str]:
+    """The store of an address and the path in it; by a connection that there is, or a new one."""
+    scheme, secrets = address.partition("://")[0], _secrets(address)
     try:
         fsspec = import_module("fsspec.core")
     except ImportError as error:
         raise MissingExtraError(f"{scheme}://", "archive") from error
-    try:
-        files, path = fsspec.url_to_fs(address, skip_instance_cache=True, **_options(scheme))
-    except ImportError as error:
-        driver = _DRIVERS.get(scheme.rpartition("::")[2])
-        remedy = f"install it with: pip install {driver}" if driver else str(error)[:_MAX_REASON]
-        raise DatasetError(f"{shown}: {scheme}:// needs a driver; {remedy}") from error
-    except Exception as error:  # drivers raise what they like
-        reason = _without_secrets(" ".join(str(error).split()), secrets)[:_MAX_REASON]
-        raise DatasetError(
-            f"{shown}: no address that can be used ({reason or type(error).__name__})"
-        ) from error
-    # A listing is used once; kept, those of a large archive would fill the memory.
-    files.dircache.use_listings_cache = False
-    lock = nullcontext() if files.async_impl else threading.Lock()
     first, link, rest = address.partition("::")
     # 'simplecache::s3://...' has the path of its inner link.
     around = link + rest if "://" in first else ""
+    try:
+        key = (scheme, _settings_in(first), rest) if "://" in first else None
+        if key in connections:
+            files, lock = connections[key]
+            return _Store(files, around, secrets, lock), files._strip_protocol(first)
+        files, path = fsspec.url_to_fs(address, skip_instance_cache=True, **_options(scheme))
+    except Exception as error:  # drivers raise what they like
+        raise _no_store(address, scheme, secrets, error) from error
+    # A listing is used once; kept, those of a large archive would fill the memory.
+    files.dircache.use_listings_cache = False
+    lock = nullcontext() if files.async_impl else threading.Lock()
+    if key is not None:
+        connections[key] = files, lock
+        while len(connections) > _MOST_CONNECTIONS:
+            del connections[next(iter(connections))]
     return _Store(files, around, secrets, lock), path
+
+
+def _settings_in(link: str) -> str:
+    """What a link of an address says of its store, such as the host: the rest is the path."""
+    registry = import_module("fsspec.registry")
+    driver = registry.get_filesystem_class(link.partition("://")[0])
+    return repr(sorted(driver._get_kwargs_from_urls(link).items()))
+
+
+def _no_store(
+    address: str, scheme: str, secrets: tuple[str, ...], error: Exception
+) -> DatasetError:
+    shown = _without_secrets(address, secrets)
+    reason = _without_secrets(" ".join(str(error).split()), secrets)[:_MAX_REASON]
+    if isinstance(error, ImportError):
+        driver = _DRIVERS.get(scheme.rpartition("::")[2])
+        remedy = f"install it with: pip install {driver}" if driver else reason
+        return DatasetError(f"{shown}: {scheme}:// needs a driver; {remedy}")
+    return DatasetError(f"{shown}: no address that can be used ({reason or type(error).__name__})")
 
 
 def _options(scheme: str) -> dict[str, Any]:
@@ -138,6 +165,10 @@ def _options(scheme: str) -> dict[str, Any]:
 
 
 def _entries(store: _Store, folder: str) -> list[Entry]:
+    if folder.count("/") > _MOST_PARTS:  # a server may make up folders for ever
+        raise DatasetError(
+            f"{store.name(folder)[:_MAX_REASON]}...: over {_MOST_PARTS} folders deep"
+        )
     try:
         with store.lock:
             listing = store.files.ls(folder, detail=True)
@@ -206,7 +237,8 @@ def _secrets(address: str) -> tuple[str, ...]:
         except ValueError:  # as of a bracket in the host
             continue
         user, at, _ = parts.netloc.rpartition("@")
-        found += [user + at, parts.password or ""]
+        password = parts.password or ""
+        found += [user + at, password, unquote(password)]
         if "=" in parts.query:  # else it is a pattern with a question mark
             found += [parts.query, *(value for _, value in parse_qsl(parts.query))]
     return tuple(sorted({text for text in found if len(text) > 2}, key=len, reverse=True))
