@@ -239,7 +239,8 @@ class Life:
         try:
             while True:
                 await self._until(next_s)
-                next_s = max(next_s, loop.time() - period_s) + period_s
+                # Never longer than a period from now, whether it was hurried or held up.
+                next_s = min(max(next_s, loop.time() - period_s), loop.time()) + period_s
                 if self._safe_reason is not None:
                     reason, self._safe_reason = self._safe_reason, None
                     limit_ms = self.settings.timeout_ms
