@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.abc
+import importlib.machinery
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx import helper
 from tests.tiny import SIZE, expected_logits, paint, tiny_graph
 
 from beltsight.engines import ENGINES, available_engines, open_engine
+from beltsight.engines.openvino import _only_core
 from beltsight.errors import BeltsightError, ConfigError, ModelError, ModelFileError
 
 COLOURS = ((200, 40, 40), (20, 90, 160), (90, 200, 10), (128, 128, 128))
@@ -60,6 +65,20 @@ def test_answers_follow_from_the_graph(name: str, streams: int, graph: bytes) ->
     # One operation rounds by engine.rounding; here there are a handful.
     room = 1e-4 + 4 * engine.rounding * 4.0
     np.testing.assert_allclose(got["material"], expected_logits(photos()), atol=room)
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_an_output_that_passes_another_tensor_on_has_its_name(name: str) -> None:
+    model = tiny_graph()
+    place = next(n for n, node in enumerate(model.graph.node) if "embedding" in node.output)
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["before" if each == "embedding" else each for each in names]
+    passing = helper.make_node("Identity", ["before"], ["embedding"])
+    model.graph.node.insert(place + 1, passing)
+    engine = open_engine(name, bytes(model.SerializeToString()), threads=1)
+    assert engine.run(photos(2), ["embedding"])["embedding"].shape == (2, 3)
+    assert "embedding" in engine.outputs
 
 
 @pytest.mark.parametrize("name", HERE)
@@ -119,6 +138,23 @@ def test_a_foreign_file_is_one_clear_error(name: str, content: bytes) -> None:
 def test_a_truncated_file_is_refused(name: str, graph: bytes) -> None:
     with pytest.raises(ModelFileError):
         open_engine(name, graph[: len(graph) // 2])
+
+
+def test_a_library_that_is_there_and_cannot_be_loaded_counts_as_absent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Broken(importlib.abc.Loader, importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, *_: object) -> importlib.machinery.ModuleSpec | None:
+            return importlib.machinery.ModuleSpec(name, self) if name == "openvino" else None
+
+        def exec_module(self, module: ModuleType) -> None:
+            raise ImportError("libopenvino.so: cannot open shared object file")
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "openvino"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    monkeypatch.setattr("beltsight.engines.openvino._only_core", _only_core.__wrapped__)
+    assert not [name for name in available_engines() if "openvino" in name]
 
 
 def test_an_unknown_engine_names_those_there_are(graph: bytes) -> None:

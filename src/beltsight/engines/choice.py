@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 from beltsight.engines.engine import Engine
 from beltsight.engines.onnx_runtime import PROVIDERS, OnnxRuntimeEngine
-from beltsight.engines.openvino import PRECISIONS, OpenVinoEngine, computes_bfloat16
+from beltsight.engines.openvino import PRECISIONS, OpenVinoEngine, available_precisions
 from beltsight.errors import ConfigError
 from beltsight.machine import usable_cores
 
@@ -41,14 +39,12 @@ def open_engine(name: str, model: bytes, threads: int = 0, streams: int = 1) -> 
 
 
 def available_engines() -> tuple[str, ...]:
-    """Names of the engines whose libraries and hardware this machine has."""
+    """Names of the engines whose libraries this machine has.
+
+    Opening one may still fail: ONNX Runtime lists providers whose drivers are missing.
+    """
     import onnxruntime as ort
 
     there = ort.get_available_providers()
-    names = [name for name, provider in PROVIDERS.items() if provider in there]
-    if importlib.util.find_spec("openvino") is not None:
-        import openvino
-
-        rounds = computes_bfloat16(openvino.Core())
-        names += [name for name in PRECISIONS if rounds or PRECISIONS[name] == "f32"]
-    return tuple(names)
+    names = (name for name, provider in PROVIDERS.items() if provider in there)
+    return (*names, *available_precisions())

@@ -37,7 +37,7 @@ class OpenVinoEngine:
         self.name, self.streams = name, streams
         core = _core(name)
         precision = PRECISIONS[name]
-        if precision == "bf16" and not computes_bfloat16(core):
+        if precision == "bf16" and not _computes_bfloat16(core):
             raise ModelError(f"{name}: this processor does not compute in bfloat16; use another")
         self.rounding = 2.0**-8 if precision == "bf16" else 0.0
         settings: dict[str, Any] = {
@@ -54,7 +54,10 @@ class OpenVinoEngine:
             raise ModelFileError(f"not a model that OpenVINO can load: {_first(error)}") from error
         self._compiled = compiled  # requests compute with it
         self._shape = compiled.inputs[0].get_partial_shape()
-        self._places = {port.get_any_name(): i for i, port in enumerate(compiled.outputs)}
+        # An output that only passes another tensor on has the names of both.
+        self._places = {
+            name: i for i, port in enumerate(compiled.outputs) for name in sorted(port.get_names())
+        }
         self.outputs = tuple(self._places)
         # A request computes one call at a time; whoever finds none free waits for one.
         self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -92,7 +95,18 @@ class OpenVinoEngine:
         )
 
 
-def computes_bfloat16(core: Any) -> bool:
+def available_precisions() -> tuple[str, ...]:
+    """Those of ``PRECISIONS`` that the library, where it is there, and the processor can."""
+    try:
+        core = _only_core()
+    except ImportError:
+        return ()
+    return tuple(
+        name for name, number in PRECISIONS.items() if number == "f32" or _computes_bfloat16(core)
+    )
+
+
+def _computes_bfloat16(core: Any) -> bool:
     """Whether the processor has instructions for bfloat16."""
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
