@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,10 +33,22 @@ async def until(true: Callable[[], object]) -> None:
         await asyncio.sleep(0.002)
 
 
-async def given_up(call: Awaitable[object], after_s: float = 0.2) -> None:
-    """Cancel a call as the links do when the peer is late; it must not have ended by itself."""
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(call, after_s)
+async def given_up(
+    call: Coroutine[Any, Any, object], when: Callable[[], object] | None = None
+) -> None:
+    """Cancel a call, as the links do when the peer is late; it must not have ended by itself.
+
+    Where no condition tells when, a moment after its start.
+    """
+    task = asyncio.create_task(call)
+    if when is None:
+        await asyncio.sleep(0.1)
+    else:
+        await until(lambda: when() or task.done())
+    assert not task.done(), task
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 def free_port() -> int:

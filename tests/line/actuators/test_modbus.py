@@ -8,11 +8,20 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.line.actuators.peers import Plc, Wire, command, given_up, mute_server, plc, run
+from tests.line.actuators.peers import (
+    Plc,
+    Wire,
+    command,
+    given_up,
+    mute_server,
+    plc,
+    run,
+    until,
+)
 
 from beltsight.config import load_config
 from beltsight.errors import ConfigError, LinkError
@@ -38,6 +47,12 @@ def link(port: int, **changes: Any) -> ModbusActuator:
 
 def taken_ids(peer: Plc, since: int = 0) -> list[tuple[int, ...]]:
     return [tuple(slot[1:5]) for slot in peer.tell("report")["taken"][since:]]
+
+
+def written(peer: Plc) -> Callable[[], bool]:
+    """Whether the line has written anything since now."""
+    before = peer.tell("report")["registers"][80:]
+    return lambda: bool(peer.tell("report")["registers"][80:] != before)
 
 
 def ids_of(*numbers: int) -> list[tuple[int, ...]]:
@@ -147,8 +162,10 @@ def test_a_program_that_stands_still_answers_no_beat_and_takes_nothing(shared: P
         actuator = link(shared.port)
         await actuator.connect()
         shared.tell("freeze")
-        await given_up(actuator.beat(RUNNING))
-        await given_up(actuator.send(command(41)))
+        await given_up(actuator.beat(RUNNING), written(shared))
+        number = shared.tell("report")["registers"][88]
+        is_new = lambda: shared.tell("report")["registers"][88] != number  # noqa: E731
+        await given_up(actuator.send(command(41)), is_new)
         await given_up(actuator.connect())
         shared.tell("thaw")
         await actuator.connect()
@@ -168,8 +185,8 @@ def test_more_commands_than_slots_wait_for_the_plc(shared: Plc) -> None:
         await actuator.connect()
         shared.tell("freeze")
         sends = [asyncio.create_task(actuator.send(command(n))) for n in range(50, 62)]
-        done, waiting = await asyncio.wait(sends, timeout=0.2)
-        assert (len(done), len(waiting)) == (0, 12)
+        await until(lambda: (state := shared.tell("report")["registers"])[88] - state[3] == 8)
+        assert not any(send.done() for send in sends)
         for send in sends[-2:]:  # two that did not fit into the 8 slots yet
             send.cancel()
         await asyncio.wait(sends[-2:])

@@ -174,11 +174,12 @@ def test_a_silent_peer_is_given_up_and_the_link_stays_usable(shared: Broker) -> 
         async with JsonPlc(shared.port) as plc:
             actuator = link(shared.port)
             plc.silent = True
-            await given_up(actuator.connect())  # the broker alone is not enough
+            # The broker alone is not enough.
+            await given_up(actuator.connect(), lambda: plc.beats)
             plc.silent = False
             await actuator.connect()
             plc.silent = True
-            await given_up(actuator.send(command(1)))
+            await given_up(actuator.send(command(1)), lambda: plc.ids)
             await given_up(actuator.beat(RUNNING))
             plc.silent = False
             await actuator.beat(RUNNING)
@@ -227,7 +228,8 @@ def test_retained_and_foreign_answers_answer_nothing(shared: Broker) -> None:
             await plc.say("beat/ack", b'{"beat": 1}', retain=True)
             plc.silent = True
             actuator = link(shared.port)
-            await given_up(actuator.connect())  # its first beat is number 1
+            # Its first beat is number 1.
+            await given_up(actuator.connect(), lambda: plc.beats)
             plc.silent = False
             await plc.say("beat/ack", b"", retain=True)
             await actuator.connect()

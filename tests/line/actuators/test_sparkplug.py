@@ -337,11 +337,11 @@ def test_a_silent_host_is_given_up_and_the_link_stays_usable(shared: Broker) -> 
         async with Host(shared.port) as host:
             actuator = link(shared.port)
             host.silent = True
-            await given_up(actuator.connect())
+            await given_up(actuator.connect(), lambda: host.of("DDATA"))
             host.silent = False
             await actuator.connect()
             host.silent = True
-            await given_up(actuator.send(command(1)))
+            await given_up(actuator.send(command(1)), lambda: len(host.of("DDATA")) == 3)
             host.silent = False
             await actuator.send(command(2))
             await actuator.close()
