@@ -1,0 +1,230 @@
+"""A line put together from its settings: everything is opened and checked before the belt moves."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from beltsight.decide import Decider, bind
+from beltsight.errors import ConfigError
+from beltsight.line.actuators import Actuator, open_actuator
+from beltsight.line.actuators.link import Links
+from beltsight.line.actuators.link_settings import Reports
+from beltsight.line.belt import BeltState, Odometer
+from beltsight.line.cameras import Camera, open_camera
+from beltsight.line.command_rows import command_of
+from beltsight.line.deciding import Clocks, Decided, Deciding
+from beltsight.line.figures import FigureBook
+from beltsight.line.fuse import fuse
+from beltsight.line.inference import Inference
+from beltsight.line.items import ItemBook, ViewKey
+from beltsight.line.reporting import Reporter
+from beltsight.line.runner import Line, Parts, Shared
+from beltsight.line.schedule import Scheduler
+from beltsight.line.segment import Finder
+from beltsight.line.settings import LineSettings
+from beltsight.line.supply import Supply
+from beltsight.line.track import Tracker
+from beltsight.line.views import ViewChooser
+from beltsight.model import Model
+from beltsight.policy import load_policy
+from beltsight.records import Prediction
+from beltsight.store import LINE_DOWN, LINE_UP, CommandRow, open_with_settings
+
+REAL_CLOCKS = Clocks(time.monotonic, time.time)
+_BEHIND_MM = 1000.0  # a belt that is run back may bring items again
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outside:
+    """What a line takes from outside; a simulation passes its own.
+
+    Args:
+        open_camera: opens the camera.
+        actuators: one per link of the settings.
+        clocks: both times.
+        pause: waits so many seconds.
+    """
+
+    open_camera: Callable[[], Camera]
+    actuators: Sequence[Actuator]
+    clocks: Clocks = REAL_CLOCKS
+    pause: Callable[[float], None] = time.sleep
+
+
+class OpenLine:
+    """A line whose parts are open; :func:`open_line` makes it.
+
+    Attributes:
+        run_id: unique among all runs.
+        line: takes frames in.
+        links: carry commands.
+        store: the log.
+        reporter: writes events to it.
+        model: that answers.
+        decider: the policy.
+    """
+
+    def __init__(
+        self, settings: LineSettings, outside: Outside, watch: Callable[[Decided], None]
+    ) -> None:
+        self.settings = settings
+        self.run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+        self.model = open_model(settings)
+        self.decider = open_decider(settings, self.model)
+        self._outside = outside
+        self.odometer = Odometer(settings.belt)
+        self.scheduler = Scheduler(settings.schedule, self.odometer, self.run_id)
+        self.figures = FigureBook()
+        self._shared = Shared()
+        self.store = open_with_settings(settings.store, settings.name)
+        try:
+            self._open(watch)
+        except BaseException:
+            self.store.close()
+            raise
+
+    def _open(self, watch: Callable[[Decided], None]) -> None:
+        settings, clocks = self.settings, self._outside.clocks
+        self.reporter = Reporter(self.store, self.run_id, clocks, self.figures)
+        reports = Reports(
+            event=self.reporter.link,
+            outcome=self.reporter.outcome,
+            acknowledged=self.reporter.acknowledged,
+            is_late=lambda command: (
+                self._shared.belt is not None
+                and self.scheduler.has_passed(command, self._shared.belt, clocks.monotonic_s())
+            ),
+        )
+        self.links = Links(
+            self._outside.actuators, settings.link_times, reports, clock=time.monotonic
+        )
+        self.deciding = Deciding(
+            self.decider, self.scheduler, self.odometer, self.store, self.links, self.figures,
+            clocks, self._fuse, self._shared.situation, wider=settings.health.wider,
+            watch=watch, crops=settings.keep_crops,
+        )  # fmt: skip
+        self.book = ItemBook()
+        supply = Supply(
+            self._outside.open_camera, settings.supply, clocks.monotonic_s, self._outside.pause,
+            self.reporter.camera,
+        )  # fmt: skip
+        self.inference: Inference[ViewKey] = Inference(
+            self.model, self._answered, threads=settings.model.streams, room=settings.model.room,
+            at_once=settings.model.at_once,
+        )  # fmt: skip
+        parts = Parts(
+            supply=supply,
+            odometer=self.odometer,
+            finder=Finder(settings.view, settings.find),
+            tracker=Tracker(settings.view, settings.track),
+            chooser=ViewChooser(settings.view, settings.views),
+            inference=self.inference,
+            book=self.book,
+            deciding=self.deciding,
+            figures=self.figures,
+            shared=self._shared,
+            begin=self._begin,
+            state_line=self.links.state_line,
+            report_health=self.reporter.health,
+            log_is_healthy=lambda: self.store.state().healthy,
+            clock=clocks.monotonic_s,
+        )
+        self.line = Line(parts, settings.schedule, settings.health, settings.run)
+        self.links.start()
+
+    def close(self) -> str | None:
+        """End everything: items on their way are decided, peers told, the log written.
+
+        Returns:
+            What could not be stored, in words, or None.
+        """
+        self.line.close()
+        self.links.close()
+        self.reporter.event(LINE_DOWN, "info", f"run {self.run_id} ended")
+        unkept = self.store.close()
+        return None if unkept is None else f"{len(unkept.ids)} rows not stored: {unkept.reason}"
+
+    def _fuse(self, predictions: Sequence[Prediction]) -> Prediction:
+        return fuse(predictions, self.model)
+
+    def _answered(self, key: ViewKey, prediction: Prediction) -> None:
+        ready = self.book.answer(key, prediction)
+        if ready is not None:
+            self.deciding.decide(ready)
+
+    def _begin(self, belt: BeltState) -> None:
+        """At the first frame: what an earlier run commanded is not commanded again."""
+        remembered = 0
+        newest = self.store.recent_commands(-(2**62), limit=2000)
+        reach_mm = max(a.distance_mm for a in self.settings.schedule.actuators) + _BEHIND_MM
+        reach = reach_mm / self.settings.belt.mm_per_count
+        last_run = newest[-1].run_id if newest else ""
+        counts = [one.encoder_count for one in newest if one.run_id == last_run]
+        for one in newest:
+            if one.run_id != last_run or one.encoder_count < max(counts) - reach:
+                continue
+            command = command_of(one.row) if isinstance(one.row, CommandRow) else None
+            if command is not None and one.outcome not in ("late", "refused", "conflict"):
+                self.scheduler.remember(command, belt)
+                remembered += 1
+        text = f"run {self.run_id}: model {self.model.hash[:12]}, {self.decider.policy_version}"
+        self.reporter.event(LINE_UP, "info", text, {"remembered_commands": remembered})
+
+
+def open_line(
+    settings: LineSettings,
+    outside: Outside | None = None,
+    watch: Callable[[Decided], None] = lambda decided: None,
+) -> OpenLine:
+    """Open every part of a line; links begin to connect, and no frame is taken yet.
+
+    Args:
+        settings: see :func:`beltsight.line.settings.load_line`.
+        outside: camera, peers and clocks; by default those that the settings name.
+        watch: told of each decided item, in the deciding threads.
+
+    Raises:
+        BeltsightError: a part cannot be opened, and what to do.
+    """
+    return OpenLine(settings, outside or real_outside(settings), watch)
+
+
+def real_outside(settings: LineSettings) -> Outside:
+    """The camera and peers that the settings name.
+
+    Raises:
+        ConfigError: the settings are of a simulation.
+    """
+    camera = settings.camera
+    if settings.source != "camera" or camera is None:
+        raise ConfigError("this line's source is a simulation: run 'beltsight line simulate'")
+    return Outside(lambda: open_camera(camera), [open_actuator(link) for link in settings.links])
+
+
+def open_model(settings: LineSettings) -> Model:
+    """The model that the settings name."""
+    wanted = settings.model
+    return Model.load(
+        wanted.file, threads=wanted.threads, streams=wanted.streams, engine=wanted.engine or None
+    )
+
+
+def open_decider(settings: LineSettings, model: Model) -> Decider:
+    """The policy bound to the model.
+
+    Raises:
+        ConfigError: actuators name routes that the policy does not have.
+    """
+    thresholds = {t.name: t.threshold for t in model.card.tasks if t.threshold is not None}
+    policy = load_policy(settings.policy)
+    decider = bind(policy, model.tasks, model.hash, thresholds=thresholds)
+    unknown = settings.unknown_routes(decider.routes)
+    if unknown:
+        raise ConfigError(
+            f"the policy {policy.name} has no route {', '.join(map(repr, unknown))}; "
+            f"its routes: {', '.join(decider.routes)}"
+        )
+    return decider

@@ -1,0 +1,320 @@
+"""The line at work: each frame is looked at, items are followed, and what is ready is decided.
+
+The thread of :meth:`Line.take` looks at frames and never waits for the model, the log or a peer.
+Answers come from the threads of :class:`Inference`, which decide; the log's thread sends commands.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from beltsight.line.actuators.protocol import LineState, StateName
+from beltsight.line.belt import BeltState, Odometer
+from beltsight.line.crop import crop_item
+from beltsight.line.deciding import Deciding, Situation
+from beltsight.line.figures import FigureBook, Figures
+from beltsight.line.health import (
+    Health,
+    HealthSettings,
+    HealthWatch,
+    OpticsWatch,
+    RecentShare,
+)
+from beltsight.line.inference import Inference
+from beltsight.line.items import ItemBook, ItemPlace, ReadyItem, ViewKey
+from beltsight.line.optics import measure_optics
+from beltsight.line.schedule_settings import ScheduleSettings
+from beltsight.line.segment import Finder
+from beltsight.line.supply import Supply
+from beltsight.line.track import Track, Tracked, Tracker
+from beltsight.line.views import ViewChooser
+from beltsight.records import Frame, Prediction
+
+_LOOK_EVERY = 8  # frames, at which camera and lamp are looked at
+
+
+class RunSettings(BaseModel):
+    """How the line works through its frames.
+
+    Args:
+        decide_ms: an item is decided so long before its first actuator's lead begins, with the
+            answers that are there.
+        crop_margin: added around an item's box, as a share of its longer side.
+        silent_s: a camera that gives nothing for so long makes the line degraded.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    decide_ms: float = Field(20.0, ge=0, le=10_000, allow_inf_nan=False)
+    crop_margin: float = Field(0.1, ge=0, le=1, allow_inf_nan=False)
+    silent_s: float = Field(0.2, gt=0, le=60, allow_inf_nan=False)
+
+
+@dataclass(slots=True)
+class Shared:
+    """What the deciding threads read of the line; written by the frame's thread alone."""
+
+    belt: BeltState | None = None
+    health: Health = field(default_factory=Health)
+    slip_ratio: float = 1.0
+
+    def situation(self) -> Situation:
+        """The line now; only asked once there was a frame."""
+        assert self.belt is not None
+        return Situation(self.belt, self.health, self.slip_ratio)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """What a line is made of; :mod:`beltsight.line.assemble` puts them together.
+
+    Args:
+        supply: frames.
+        odometer: of the belt.
+        finder: of items.
+        tracker: follows them.
+        chooser: which views are asked.
+        inference: answers crops.
+        book: items on their way.
+        deciding: decides them.
+        figures: counts.
+        shared: what the deciding threads read.
+        begin: called with the belt at the first frame, before it is looked at.
+        state_line: tells the links what the line does.
+        report_health: told of the health whenever it was looked at.
+        log_is_healthy: whether rows are being committed.
+        clock: monotonic seconds, of the frames.
+    """
+
+    supply: Supply
+    odometer: Odometer
+    finder: Finder
+    tracker: Tracker
+    chooser: ViewChooser
+    inference: Inference[ViewKey]
+    book: ItemBook
+    deciding: Deciding
+    figures: FigureBook
+    shared: Shared
+    begin: Callable[[BeltState], None]
+    state_line: Callable[[LineState], None]
+    report_health: Callable[[Health], None]
+    log_is_healthy: Callable[[], bool]
+    clock: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What became of one frame; for displays and videos.
+
+    Args:
+        frame: that was taken in.
+        belt: at its exposure.
+        tracked: items in view, and those that ended.
+        seeing_ms: time that looking at it took.
+    """
+
+    frame: Frame
+    belt: BeltState
+    tracked: Tracked
+    seeing_ms: float
+
+
+class Line:
+    """A line at work.
+
+    Args:
+        parts: it is made of.
+        schedule: of its actuators.
+        health: limits.
+        settings: of the work.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        schedule: ScheduleSettings,
+        health: HealthSettings | None = None,
+        settings: RunSettings | None = None,
+    ) -> None:
+        self.parts = parts
+        self.settings = settings or RunSettings()
+        self._health_settings = health or HealthSettings()
+        self._health = HealthWatch(self._health_settings)
+        self._optics: OpticsWatch | None = None
+        self._nearest_mm = min(a.distance_mm for a in schedule.actuators)
+        self._lead_ms = max(a.lead_ms + a.latency_ms for a in schedule.actuators)
+        self._closed: dict[int, None] = {}  # items that no view is asked of any more
+        self._lost = RecentShare(self._health_settings.span_s)
+        self._late = RecentShare(self._health_settings.span_s)
+        self._latest = Figures()
+        self._frames = 0
+        self._frame_s = parts.clock()
+        self._is_stopped = False
+
+    @property
+    def figures(self) -> Figures:
+        """What the line has done."""
+        parts = self.parts
+        return parts.figures.figures(
+            parts.clock(), parts.book.answered_late, parts.inference.refused
+        )
+
+    @property
+    def health(self) -> Health:
+        """As it was looked at last."""
+        return self._health.health
+
+    def step(self) -> Seen | None:
+        """Wait for a frame and take it in; None where none came.
+
+        Raises:
+            EndOfFrames: a file is over.
+        """
+        frame = self.parts.supply.read()
+        if frame is not None:
+            return self.take(frame)
+        if self.parts.clock() - self._frame_s > self.settings.silent_s:
+            self._tell_state()
+        return None
+
+    def take(self, frame: Frame) -> Seen:
+        """Look at one frame; never waits."""
+        parts = self.parts
+        began_s = time.perf_counter()
+        before = parts.shared.belt
+        belt = parts.odometer.update(frame.time_s, frame.encoder_count)
+        moved_mm = belt.position_mm - before.position_mm if before else 0.0
+        parts.shared.belt = belt
+        if before is None:
+            parts.begin(belt)
+        regions = parts.finder.find(frame.image, moved_mm)
+        tracked = parts.tracker.update(belt, regions)
+        parts.shared.slip_ratio = parts.tracker.slip.ratio
+        for track in tracked.tracks:
+            if track.confirmed and track.item_id not in self._closed:
+                self._follow(track, frame)
+        for track in tracked.ended:
+            self._close(track.item_id)
+        self._decide_overdue(belt)
+        self._frame_s = parts.clock()
+        self._look_after(frame, tracked)
+        seeing_ms = (time.perf_counter() - began_s) * 1000
+        parts.figures.add_frame(seeing_ms)
+        return Seen(frame, belt, tracked, seeing_ms)
+
+    def settle(self, timeout_s: float = 30.0) -> bool:
+        """Wait until all that was asked is answered, and all that was decided is committed."""
+        end_s = time.monotonic() + timeout_s
+        while time.monotonic() < end_s:
+            if not self.parts.inference.is_busy and not self.parts.deciding.uncommitted:
+                return True
+            time.sleep(0.0005)
+        return False
+
+    def close(self) -> None:
+        """Decide what is on its way, and end the threads that belong to the line itself."""
+        self._is_stopped = True
+        self.parts.supply.close()
+        self.parts.inference.close()
+        for item in self.parts.book.overdue(float("inf")):
+            self.parts.deciding.decide(item)
+        self._tell_state()
+
+    def _follow(self, track: Track, frame: Frame) -> None:
+        """Take an item's place in, and ask a view of it where one is wanted."""
+        book = self.parts.book
+        book.see(_place(track), frame.time_s)
+        choice = self.parts.chooser.choose(track)
+        if choice.wanted and track.region is not None:
+            crop = crop_item(frame.image, track.region, self.settings.crop_margin)
+            key = book.ask(track.item_id, frame.time_s, crop)
+            if not self.parts.inference.submit(key, crop):
+                refused = Prediction(None, error="the model had no room for another view")
+                self._decide(book.answer(key, refused))
+        if choice.last:
+            self._close(track.item_id)
+
+    def _close(self, item_id: int) -> None:
+        if item_id not in self._closed:
+            self._closed[item_id] = None
+            if len(self._closed) > 65_536:
+                self._closed.pop(next(iter(self._closed)))
+            self._decide(self.parts.book.close(item_id))
+
+    def _decide_overdue(self, belt: BeltState) -> None:
+        """Items that cannot wait for another frame."""
+        ahead_ms = self._lead_ms + self.settings.decide_ms
+        reach_mm = self._nearest_mm - max(belt.speed_mm_s, 0.0) * ahead_ms / 1000.0
+        for item in self.parts.book.overdue(belt.position_mm - reach_mm):
+            self._closed[item.place.item_id] = None
+            self._decide(item)
+
+    def _decide(self, item: ReadyItem | None) -> None:
+        if item is not None:
+            self.parts.deciding.decide(item)
+
+    def _look_after(self, frame: Frame, tracked: Tracked) -> None:
+        """See to the camera, the lamp and the queues, and tell the links."""
+        self._frames += 1
+        if self._frames % _LOOK_EVERY == 1:
+            self._update_health(frame, tracked)
+        self._tell_state()
+
+    def _update_health(self, frame: Frame, tracked: Tracked) -> None:
+        parts = self.parts
+        if self._optics is None:
+            self._optics = OpticsWatch(self._health_settings, frame.time_s)
+        view = parts.finder.view
+        boxes = [track.box_xyxy for track in tracked.tracks]
+        along = "x" if view.direction in ("left", "right") else "y"
+        readings = self._optics.update(measure_optics(frame.image, boxes, along), frame.time_s)
+        figures, counts = self.figures, parts.supply.counts
+        self._latest = figures
+        missed = counts.dropped + counts.lost + counts.corrupt
+        now_s = frame.time_s
+        readings["frame_loss"] = self._lost.add(counts.delivered + missed, missed, now_s)
+        readings["queue"] = parts.inference.waiting / parts.inference.room
+        readings["decision_age_ms"] = figures.decision_ms[2] if figures.decision_ms else None
+        readings["late"] = self._late.add(figures.items, figures.late, now_s)
+        parts.shared.health = self._health.update(readings, now_s)
+        parts.report_health(parts.shared.health)
+
+    def _tell_state(self) -> None:
+        name, reason = self._state()
+        belt = self.parts.shared.belt
+        figures = self._latest
+        self.parts.state_line(
+            LineState(
+                name,
+                reason,
+                self.parts.odometer.raw_of(belt.count) if belt else None,
+                figures.items,
+                sum(n for key, n in figures.commands.items() if not key.startswith("peer")),
+                figures.late,
+            )
+        )
+
+    def _state(self) -> tuple[StateName, str]:
+        if self._is_stopped:
+            return "stopped", "the line has stopped"
+        if self.parts.shared.belt is None:
+            return "starting", "no frame yet"
+        if self.parts.clock() - self._frame_s > self.settings.silent_s:
+            return "degraded", "the camera gives no frames"
+        if not self.parts.log_is_healthy():
+            return "degraded", "the log takes no rows"
+        if self.health.level != "good":
+            return "degraded", self.health.why
+        return "running", ""
+
+
+def _place(track: Track) -> ItemPlace:
+    return ItemPlace(
+        track.item_id, track.belt_position_mm, track.lateral_mm, track.length_mm, track.width_mm,
+        track.seen_mm, track.touching,
+    )  # fmt: skip
