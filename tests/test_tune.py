@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.tiny import CLASSES, SIZE, paint, tiny_card, write_tiny
 
 from beltsight.card import GoldenCard, content_hash
-from beltsight.errors import BeltsightError, ModelError
+from beltsight.engines.onnx_runtime import OnnxRuntimeEngine
+from beltsight.errors import BeltsightError, ConfigError, ModelError
 from beltsight.model import Model
 from beltsight.tune import BATCHES, Trial, choose, photos_per_second, tune
 from beltsight.tuned import Choice, Tuning, forget_tuning, machine_key, save_tuning, store_path
@@ -63,6 +66,42 @@ def test_the_rate_is_photos_over_seconds_without_the_warm_up() -> None:
     # Each round of 2.5 s has calls begun at 0, 1 and 2 s: 12 photos in 3 s.
     assert photos_per_second(engine, photos, ["material"], 1, 2.5, engine.clock) == 4.0
     assert engine.now == 1 + 3 * 3
+
+
+def test_a_machine_that_begins_late_has_a_rate_all_the_same() -> None:
+    engine = Clocked()
+    late = itertools.count(0, 100)  # each look at the clock is beyond the round's end
+    photos = np.zeros((4, SIZE, SIZE, 3), np.uint8)
+    assert photos_per_second(engine, photos, ["material"], 1, 1.0, lambda: next(late)) > 0
+
+
+def test_an_engine_that_fails_at_a_batch_leaves_the_others_and_its_smaller_ones(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = OnnxRuntimeEngine.run
+
+    def small(self: OnnxRuntimeEngine, photos: Any, outputs: Any) -> Any:
+        if len(photos) > 4:
+            raise ModelError("out of memory")
+        return run(self, photos, outputs)
+
+    monkeypatch.setattr(OnnxRuntimeEngine, "run", small)
+    monkeypatch.setattr("beltsight.tune.available_engines", lambda: ("onnxruntime-cpu",))
+    seen: list[Trial] = []
+    photos = np.stack([paint((200, 40, 40))] * max(BATCHES))
+    found = tune(Model.load(file, threads=1), photos, threads=1, seconds=0.001, watch=seen.append)
+    assert found.throughput.batch_size <= 4
+    assert (seen[-1].batch_size, seen[-1].refused) == (16, "out of memory")
+
+
+def test_a_model_of_no_file_or_too_few_photos_cannot_be_tuned(file: Path) -> None:
+    model = Model.load(file, threads=1)
+    photos = np.stack([paint((200, 40, 40))] * max(BATCHES))
+    with pytest.raises(ConfigError, match="16 photos at once, got 3"):
+        tune(model, photos[:3])
+    nowhere = Model(model.engine, model.card, model.hash)
+    with pytest.raises(ConfigError, match="loaded from a file"):
+        tune(nowhere, photos)
 
 
 def test_the_fastest_that_was_not_refused_is_chosen() -> None:
@@ -134,6 +173,7 @@ def damaged(path: Path) -> Iterator[bytes]:
     yield json.dumps({**record, "machine": "elsewhere"}).encode()
     yield json.dumps({**record, "threads": 7}).encode()
     yield json.dumps({**record, "latency": {"engine": 3}}).encode()
+    yield json.dumps({**record, "latency": {**record["latency"], "engine": "later"}}).encode()
 
 
 def test_a_damaged_choice_counts_as_none(file: Path) -> None:
@@ -143,7 +183,7 @@ def test_a_damaged_choice_counts_as_none(file: Path) -> None:
         path.write_bytes(content)
         assert stored(content_hash(file.read_bytes()), 1, 1) is None
         next(tried)
-    assert next(tried) == 8
+    assert next(tried) == 9
 
 
 def test_a_folder_that_cannot_be_written_names_the_remedy(file: Path, cache: Path) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from beltsight.config import ASSETS
 from beltsight.engines import Engine, available_engines
-from beltsight.errors import BeltsightError, ModelError
+from beltsight.errors import BeltsightError, ConfigError, ModelError
 from beltsight.machine import usable_cores
 from beltsight.model import Model
 from beltsight.tuned import Choice, Tuning, machine_key
@@ -70,7 +70,12 @@ def tune(
 
     Raises:
         ModelError: no engine computes this model on this machine.
+        ConfigError: the model is of no file, or there are too few photos.
     """
+    if model.path is None:
+        raise ConfigError("only a model that was loaded from a file can be tuned")
+    if len(photos) < max(BATCHES):
+        raise ConfigError(f"tuning takes {max(BATCHES)} photos at once, got {len(photos)}")
     counted = threads or usable_cores()
     outputs = [*(task.name for task in model.tasks), "embedding"]
     trials = []
@@ -115,24 +120,26 @@ def _trials(
     seconds: float,
     clock: Callable[[], float],
 ) -> Iterator[Trial]:
+    def rate(engine: Engine, size: int, callers: int) -> float:
+        return photos_per_second(engine, photos[:size], outputs, callers, seconds, clock)
+
     for name in available_engines():
+        purpose: Purpose = "latency"
+        size = 1
         try:
             engine = Model.load(model.path, threads=threads, engine=name).engine
-        except BeltsightError as error:
-            yield Trial("latency", name, 1, None, str(error))
-            continue
-        if engine.rounding and not bfloat16:
-            yield Trial("latency", name, 1, None, "it rounds to bfloat16; --bfloat16 allows it")
-            continue
-        rate = photos_per_second(engine, photos[:1], outputs, 1, seconds, clock)
-        yield Trial("latency", name, 1, rate)
-        if threads > 1:
-            engine = Model.load(
-                model.path, threads=threads, streams=threads, engine=name, verify=False
-            ).engine
-        for size in BATCHES:
-            rate = photos_per_second(engine, photos[:size], outputs, threads, seconds, clock)
-            yield Trial("throughput", name, size, rate)
+            if engine.rounding and not bfloat16:
+                raise ModelError("it rounds to bfloat16; --bfloat16 allows it")
+            yield Trial(purpose, name, size, rate(engine, size, 1))
+            purpose = "throughput"
+            if threads > 1:
+                engine = Model.load(
+                    model.path, threads=threads, streams=threads, engine=name, verify=False
+                ).engine
+            for size in BATCHES:
+                yield Trial(purpose, name, size, rate(engine, size, threads))
+        except BeltsightError as error:  # such as too little memory for a batch
+            yield Trial(purpose, name, size, None, str(error))
 
 
 def photos_per_second(
@@ -148,7 +155,7 @@ def photos_per_second(
 
     def call(until: float) -> int:
         done = 0
-        while clock() < until:
+        while not done or clock() < until:  # once at least, however late a busy machine begins
             engine.run(photos, outputs)
             done += len(photos)
         return done

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from beltsight.engines import ENGINES
 from beltsight.errors import BeltsightError
 from beltsight.machine import describe_machine, usable_cores
 
@@ -86,7 +87,9 @@ def stored_tuning(model_hash: str, threads: int) -> Tuning | None:
     except (OSError, ValidationError):
         return None
     same = tuning.model_sha256 == model_hash and tuning.threads == threads
-    return tuning if same and tuning.machine == machine_key() else None
+    # Another version of Beltsight may have had engines that this one has not.
+    known = {tuning.latency.engine, tuning.throughput.engine} <= set(ENGINES)
+    return tuning if same and known and tuning.machine == machine_key() else None
 
 
 def forget_tuning(model_hash: str) -> int:
