@@ -47,6 +47,7 @@ class FindSettings(BaseModel):
         cell_mm: side of the cells in which frames are compared; rounded to whole pixels.
         contrast: deviations of the belt from which a cell is surely item.
         faint: deviations from which a cell beside such ones is item, too.
+        edge: mean deviations of the texture along an item's outline: stains and shadows are soft.
         shadow_weight: of what is only darker, 0 to 1: below it may be shadow.
         smallest_mm: an item's longer side is at least this.
         largest_mm: what is longer is taken for several items that touch.
@@ -61,11 +62,12 @@ class FindSettings(BaseModel):
     cell_mm: float = Field(3.125, gt=0, le=50, allow_inf_nan=False)
     contrast: float = Field(4.5, gt=0, allow_inf_nan=False)
     faint: float = Field(2.5, gt=0, allow_inf_nan=False)
+    edge: float = Field(2.0, ge=0, allow_inf_nan=False)
     shadow_weight: float = Field(0.4, ge=0, le=1)
     smallest_mm: float = Field(30.0, gt=0, allow_inf_nan=False)
-    largest_mm: float = Field(250.0, gt=0, allow_inf_nan=False)
+    largest_mm: float = Field(180.0, gt=0, allow_inf_nan=False)
     join_mm: float = Field(10.0, ge=0, allow_inf_nan=False)
-    neck: float = Field(0.45, ge=0, lt=1)
+    neck: float = Field(0.6, ge=0, lt=1)
     learn_over_mm: float = Field(20_000.0, gt=0, allow_inf_nan=False)
     light_mm: float = Field(250.0, gt=0, allow_inf_nan=False)
 

@@ -15,6 +15,10 @@ from beltsight.records import Floats, Photo
 _Bits = NDArray[np.uint8]
 
 _EDGE_SHARE = 0.4  # an outline runs where the contrast is this share of the highest beside it
+_BRIGHT = 4.0  # times ``contrast``
+_SOFT_CELLS = 1.5  # by which a mask of cells is larger than its item on each side
+_WIDE_NECK = 0.75  # in what is larger than any item
+_LEAST_HEART = 2.5  # cells
 _LEVELS = 8  # at which an outline is looked at for necks
 
 
@@ -105,8 +109,10 @@ def find_regions(
         x, y, w, h = (int(value) for value in stats[label, :4])
         if max(w * cell_mm[0], h * cell_mm[1]) < 0.5 * settings.smallest_mm:
             continue
-        blob = np.pad((labels[y : y + h, x : x + w] == label).astype(np.uint8), 1)
-        parts = split_blob(blob, cell_mm, settings)
+        own = slice(y, y + h), slice(x, x + w)
+        blob = np.pad((labels[own] == label).astype(np.uint8), 1)
+        core = _filled(np.pad((edge_map[own] > 1).astype(np.uint8), 1) & blob)
+        parts = split_blob(blob, core, cell_mm, settings)
         for part in parts:
             region = _region(
                 image, difference, edge_map, part, (x - 1, y - 1), len(parts) > 1, view, settings
@@ -116,23 +122,35 @@ def find_regions(
     return sorted(regions, key=lambda found: -view.to_belt(*found.centre_px)[0])
 
 
-def split_blob(blob: _Bits, cell_mm: tuple[float, float], settings: FindSettings) -> list[_Bits]:
+def split_blob(
+    blob: _Bits, core: _Bits, cell_mm: tuple[float, float], settings: FindSettings
+) -> list[_Bits]:
     """A blob of cells, cut at its necks.
 
     Args:
         blob: 0 or 1, (h, w), with a border of 0.
+        core: the same less what is faint beside the rest. There necks are narrower, but one item
+            may fall apart: it serves for what is too large to be one.
         cell_mm: a cell along and across the belt.
-        settings: ``neck`` and ``smallest_mm``.
+        settings: ``neck``, ``smallest_mm`` and ``largest_mm``.
 
     Returns:
-        Parts of the blob's shape, or the blob alone where it has no neck or is too thin.
+        Parts of the blob's shape, or the blob alone where it has no neck; none where it is too
+        thin to be an item.
     """
-    depth = np.asarray(cv2.distanceTransform(blob, cv2.DIST_L2, 5), np.float32)
-    peak = float(depth.max())
     side_mm = float(np.sqrt(cell_mm[0] * cell_mm[1]))
-    if 2 * peak * side_mm < THICKNESS * settings.smallest_mm:
+    depth = np.asarray(cv2.distanceTransform(blob, cv2.DIST_L2, 5), np.float32)
+    if 2 * float(depth.max()) * side_mm < THICKNESS * settings.smallest_mm:
         return []
-    best = _markers(depth, peak, settings)
+    rows, columns = np.nonzero(blob.any(axis=1))[0], np.nonzero(blob.any(axis=0))[0]
+    long_mm = max(np.ptp(columns) * cell_mm[0], np.ptp(rows) * cell_mm[1])
+    depth = np.maximum(depth - _SOFT_CELLS, 0)
+    best = _markers(depth, settings.neck)
+    if long_mm > settings.largest_mm:
+        depth = np.asarray(cv2.distanceTransform(core, cv2.DIST_L2, 5), np.float32)
+        wider = _markers(depth, max(settings.neck, _WIDE_NECK))
+        if wider is not None and (best is None or wider.max() >= best.max()):
+            best = wider
     if best is None:
         return [blob]
     # Each cell goes with the nearest of the parts' hearts.
@@ -147,16 +165,21 @@ def split_blob(blob: _Bits, cell_mm: tuple[float, float], settings: FindSettings
     return parts if all(part.sum() >= least for part in parts) else [blob]
 
 
-def _markers(depth: Floats, peak: float, settings: FindSettings) -> NDArray[np.int32] | None:
-    """The hearts of a blob's parts, numbered from 1; None where it is one."""
+def _markers(depth: Floats, neck: float) -> NDArray[np.int32] | None:
+    """The hearts of a blob's parts, numbered from 1; None where it is one.
+
+    Args:
+        depth: of each cell in the blob.
+        neck: how narrow the way between two hearts is, at most, as a share of both.
+    """
     best, most = None, 1
-    for level in np.linspace(0.1, max(settings.neck, 0.1), _LEVELS) * peak:
+    for level in np.linspace(0.0, neck, _LEVELS) * float(depth.max()):
         count, labels = cv2.connectedComponents((depth > level).astype(np.uint8))
         if count <= most + 1:
             continue
         peaks = np.zeros(count)
         np.maximum.at(peaks, labels.ravel(), depth.ravel())
-        deep = [n for n in range(1, count) if level <= settings.neck * peaks[n] and peaks[n] >= 3]
+        deep = [n for n in range(1, count) if level <= neck * peaks[n] and peaks[n] >= _LEAST_HEART]
         if len(deep) > most:
             table = np.zeros(count, np.int32)
             table[deep] = np.arange(1, len(deep) + 1)
@@ -183,6 +206,9 @@ def _region(
     x0, y0 = max(corner[0], 0), max(corner[1], 0)
     x1, y1 = min(corner[0] + part.shape[1], width), min(corner[1] + part.shape[0], height)
     part = part[y0 - corner[1] : y1 - corner[1], x0 - corner[0] : x1 - corner[0]]
+    colour, texture = difference.colour[y0:y1, x0:x1], difference.texture[y0:y1, x0:x1]
+    if not _has_edges(part, colour, texture, settings):
+        return None
     patch = np.where(part > 0, edge_map[y0:y1, x0:x1], 0).astype(np.float32)
     scale = view.length_px / width, view.breadth_px / height
     px0, py0, px1, py1 = (
@@ -199,12 +225,20 @@ def _region(
     moments = cv2.moments(mask, binaryImage=True)
     area = int(moments["m00"])
     centre = box[0] + moments["m10"] / area + 0.5, box[1] + moments["m01"] / area + 0.5
-    inside = part > 0
-    strays = np.maximum(difference.colour[y0:y1, x0:x1], difference.texture[y0:y1, x0:x1])
+    strays = np.maximum(colour, texture)[part > 0]
     return Region(
         box, area, centre, mask > 0, is_split or long_mm > settings.largest_mm,
-        view.edges_cut(box, 2), measure_sharpness(image, box, mask), float(strays[inside].mean()),
+        view.edges_cut(box, 2), measure_sharpness(image, box, mask), float(strays.mean()),
     )  # fmt: skip
+
+
+def _has_edges(part: _Bits, colour: Floats, texture: Floats, settings: FindSettings) -> bool:
+    """Whether an outline is one: a stain is soft, and so is a shadow; no stain is very bright."""
+    inner = cv2.erode(part, np.ones((5, 5), np.uint8), borderValue=1)
+    rim = (part > 0) & (inner == 0)
+    if float(colour[part > 0].mean()) > _BRIGHT * settings.contrast:
+        return True
+    return bool(rim.any()) and float(texture[rim].mean()) >= settings.edge
 
 
 def _filled(bits: _Bits) -> _Bits:
