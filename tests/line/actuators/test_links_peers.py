@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -86,6 +87,7 @@ def test_a_broker_is_killed_and_comes_back(tmp_path: Path) -> None:
         async with JsonPlc(made.port) as after:
             await until(lambda: len(books.outcomes) == 7)
             await until(lambda: line.line_state().name == "running")
+            await asyncio.to_thread(line.close)  # while there is somebody to say good-bye to
             return [*peer.ids, *after.ids]
 
     with broker(tmp_path) as made, links({"kind": "mqtt", "broker": {"port": made.port}}) as two:
