@@ -16,7 +16,9 @@ from beltsight.quantization.build import build_int8
 from beltsight.quantization.calibration import Ranges, measure_ranges
 from beltsight.quantization.layers import Layout, find_layers, read_layout
 from beltsight.quantization.pooling import with_plain_pooling
+from beltsight.quantization.rounding import best_range
 from beltsight.quantization.sensitivity import rank_layers
+from beltsight.records import Floats
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -73,6 +75,25 @@ def test_a_value_that_is_no_number_stops_calibration() -> None:
     bias.CopyFrom(numpy_helper.from_array(np.full(WIDTH, np.nan, np.float32), bias.name))
     with pytest.raises(ModelError, match="not a number"):
         measured(model)
+
+
+def test_many_photos_need_no_more_memory_than_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beltsight.quantization.calibration._SAMPLED_IN_ALL", 20_000)
+    seen: list[int] = []
+    def watched(values: Floats, low: float, high: float) -> tuple[float, float]:
+        seen.append(len(values))
+        return best_range(values, low, high)
+
+    monkeypatch.setattr("beltsight.quantization.calibration.best_range", watched)
+    layout = read_layout(network())
+    few = measure_ranges(layout, some_photos(10), 1, quiet)
+    sizes = seen.copy()
+    seen.clear()
+    many = measure_ranges(layout, some_photos(400), 1, quiet)
+    # The step is a whole number, so that it may be twice as many.
+    assert 0 < min(seen) <= max(seen) <= 2 * 20_000
+    assert 0 < min(sizes) <= max(sizes) <= 2 * 20_000
+    assert few.ranges.keys() == many.ranges.keys()
 
 
 def test_the_ranges_of_the_photo_are_those_of_black_and_white() -> None:

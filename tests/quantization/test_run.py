@@ -129,9 +129,6 @@ def test_asked_for_layers_stay_float(model: Path, data: Path, tmp_path: Path) ->
     part = done.card.quantization
     assert part is not None and len(done.trials) == 1
     assert part.float_layers[0] == "stem" and len(part.float_layers) == 2
-    with pytest.raises(ConfigError, match="4 layers cannot stay float"):
-        settings = dataclasses.replace(SETTINGS, keep_count=4)
-        quantize(model, data, tmp_path / "other.onnx", settings)
 
 
 def test_too_much_change_writes_nothing(model: Path, data: Path, tmp_path: Path) -> None:
@@ -229,6 +226,14 @@ def test_wrong_use_is_said_before_any_work(model: Path, data: Path, tmp_path: Pa
         quantize(model, data, tmp_path / "no" / "int8.onnx", SETTINGS)
     with pytest.raises(ConfigError, match="no layer is called 'neck'"):
         quantize(model, data, tmp_path / "a.onnx", dataclasses.replace(SETTINGS, keep=("neck",)))
+    told: list[str] = []
+    with pytest.raises(ConfigError, match="3 layers cannot stay float: the model has 3, of which"):
+        settings = dataclasses.replace(SETTINGS, keep=("stem", "stem"), keep_count=3)
+        quantize(model, data, tmp_path / "a.onnx", settings, lambda what, *_: told.append(what))
+    assert not told
+    for wrong in ({"split": "test"}, {"calibration_split": "test"}):
+        with pytest.raises(SplitError, match="are no test any more"):
+            QuantizeSettings(**wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="1 to 10,000"):
         QuantizeSettings(n_calibration=0)
     with pytest.raises(ConfigError, match="7 or 8 bits"):

@@ -14,7 +14,7 @@ from beltsight.errors import DatasetError, ImageError, ModelError
 from beltsight.model import Model
 from beltsight.quantization.layers import Layout
 from beltsight.quantization.rounding import best_range
-from beltsight.records import Floats, Photo, Sample
+from beltsight.records import Floats, Sample
 
 Progress = Callable[[str, int, int], None]
 """Told of each step: (what, done, in all)."""
@@ -22,7 +22,9 @@ Progress = Callable[[str, int, int], None]
 # Of prepared photos every level is kept. With exactly 256 steps for 256 shades each would lie half
 # way between two steps where 0 is not a shade, and each engine would round it to its own side.
 _ROOM = 1.004
-_SAMPLED = 4096  # values of one tensor of one photo
+# Values of one tensor, about: of a photo, and of all photos.
+_SAMPLED = 4096
+_SAMPLED_IN_ALL = 64 * _SAMPLED
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,16 +66,18 @@ def prepare_samples(model: Model, samples: Sequence[Sample]) -> NDArray[np.uint8
     Raises:
         DatasetError: none can.
     """
-    photos: list[Photo] = []
-    reason = "there are none"
+    preparation = model.card.image_preparation
+    photos = np.empty((len(samples), preparation.height, preparation.width, 3), np.uint8)
+    count, reason = 0, "there are none"
     for sample in samples:
         try:
-            photos.append(model.prepare(sample.path))
+            photos[count] = model.prepare(sample.path)
+            count += 1
         except ImageError as error:
             reason = str(error)
-    if not photos:
+    if not count:
         raise DatasetError(f"no photo to calibrate on could be read: {reason}")
-    return np.stack(photos)
+    return photos[:count]
 
 
 def measure_ranges(
@@ -98,6 +102,7 @@ def measure_ranges(
     ends = dict.fromkeys(names, (np.inf, -np.inf))
     samples: dict[str, list[Floats]] = {name: [] for name in names}
     sums: dict[str, NDArray[np.float64]] = {}
+    most = min(_SAMPLED, max(1, _SAMPLED_IN_ALL // len(photos)))
     for number, photo in enumerate(photos):
         values = compute(session, list(names), {session.get_inputs()[0].name: photo[None]})
         for name, value in zip(names, values, strict=True):
@@ -105,7 +110,7 @@ def measure_ranges(
             if not np.isfinite(low + high):
                 raise ModelError(f"inside the network a value is not a number ({name})")
             ends[name] = (min(ends[name][0], low), max(ends[name][1], high))
-            samples[name].append(_sampled(value, number))
+            samples[name].append(_sampled(value, number, most))
             if name in sources:
                 sums[name] = sums.get(name, 0.0) + channel_means(value)
         progress("Calibrating", number + 1, len(photos))
@@ -156,10 +161,10 @@ def compute(session: Any, names: list[str], feeds: Mapping[str, NDArray[Any]]) -
     return values
 
 
-def _sampled(value: Floats, number: int) -> Floats:
+def _sampled(value: Floats, number: int, most: int) -> Floats:
     """Some values, others in each photo; an odd step does not fall in with rows and channels."""
     flat = value.ravel()
-    step = max(1, flat.size // _SAMPLED) | 1
+    step = max(1, flat.size // most) | 1
     return flat[number % step :: step].copy()
 
 

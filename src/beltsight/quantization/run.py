@@ -63,6 +63,7 @@ class QuantizeSettings:
 
     Raises:
         ConfigError: a count out of bounds.
+        SplitError: a test split.
     """
 
     split: str = "val"
@@ -82,6 +83,11 @@ class QuantizeSettings:
             raise ConfigError(f"weights have 7 or 8 bits, not {self.weight_bits}")
         if self.keep_count is not None and self.keep_count < 0:
             raise ConfigError(f"the number of layers to keep is 0 or more, not {self.keep_count}")
+        if "test" in (self.split, self.calibration_split):
+            raise SplitError(
+                "split 'test' is for measuring what comes out of this: photos that decide or that "
+                "int8 is fitted to are no test any more; give 'val', or other photos with 'all'"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +191,7 @@ def quantize(
     chosen = choose_samples(dataset.select(origin), settings.n_calibration, settings.seed)
     graph = with_plain_pooling(_parsed(content, before), settings.threads)
     layout = read_layout(graph)
-    find_layers(layout.layers, settings.keep)  # a wrong name is told before any work
+    _check_keep(layout, settings)  # before any work
     evaluation = _evaluated(before, dataset, settings.split, "Measuring float", told)
     _check_photos(evaluation, before)
     photos = prepare_samples(before, chosen)
@@ -240,7 +246,7 @@ def _choices(
     material: _Material, settings: QuantizeSettings, progress: Progress
 ) -> Iterator[tuple[Layer, ...]]:
     """Which layers stay float: those asked for, then one more at a time; lazily."""
-    kept = find_layers(material.layout.layers, settings.keep)
+    kept = find_layers(material.layout.layers, dict.fromkeys(settings.keep))
     exact = settings.keep_count
     if not exact:
         yield kept
@@ -261,8 +267,6 @@ def _choices(
         kept = (*kept, *further)
         if exact is None or number == exact:
             yield kept
-    if exact is not None and exact > len(material.layout.layers) - len(settings.keep):
-        raise ConfigError(f"{exact} layers cannot stay float: the model has fewer")
 
 
 def _form(
@@ -305,6 +309,15 @@ def _float_file(model: Model, out: Path) -> Path:
             f"(SHA-256 {model.card.quantization.float_sha256[:12]}...)"
         )
     return model.path
+
+
+def _check_keep(layout: Layout, settings: QuantizeSettings) -> None:
+    named = find_layers(layout.layers, dict.fromkeys(settings.keep))
+    if settings.keep_count is not None and settings.keep_count > len(layout.layers) - len(named):
+        raise ConfigError(
+            f"{settings.keep_count} layers cannot stay float: the model has {len(layout.layers)}, "
+            f"of which {len(named)} are named"
+        )
 
 
 def _usual_split(dataset: Dataset, split: str) -> str:
