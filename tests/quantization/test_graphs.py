@@ -80,6 +80,7 @@ def test_a_value_that_is_no_number_stops_calibration() -> None:
 def test_many_photos_need_no_more_memory_than_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("beltsight.quantization.calibration._SAMPLED_IN_ALL", 20_000)
     seen: list[int] = []
+
     def watched(values: Floats, low: float, high: float) -> tuple[float, float]:
         seen.append(len(values))
         return best_range(values, low, high)
