@@ -17,6 +17,7 @@ from beltsight.records import Frame, Photo
 
 # By how much the number of frames that a file states may be off: some containers only estimate it.
 _TAIL_FRAMES, _TAIL_SHARE = 2, 0.01
+_DAMAGED_IN_A_ROW = 25
 
 
 class OpenCvCamera(PumpedCamera):
@@ -62,6 +63,10 @@ class OpenCvSource:
         self._capture: Any = None
         self._shape: tuple[int, ...] | None = None
         self._number = 0
+        self._damaged = 0
+        self._kept: Frame | None = None
+        # A device that does not answer takes seconds to say so.
+        self._patience = 3 if settings.source.kind == "device" else _DAMAGED_IN_A_ROW
         self._start_s = 0.0
         self._rate = 0.0
         self.is_file = settings.source.kind == "path"
@@ -90,16 +95,35 @@ class OpenCvSource:
 
     def next(self) -> Frame | None:
         """The next frame; None for one that cannot be decoded."""
-        came = self._capture.grab()
+        if self._damaged:
+            self._damaged -= 1
+            return None
+        frame, self._kept = self._kept, None
+        if frame is not None:
+            return frame
+        while not self._capture.grab():
+            # A damaged frame looks like the end of the stream; only what comes after tells.
+            self._damaged += 1
+            if self._damaged >= self._patience:
+                self._damaged = 0
+                raise self._end()
+        frame = self._taken()
+        if self._damaged:
+            self._kept, frame = frame, None
+            self._damaged -= 1
+        return frame
+
+    def _taken(self) -> Frame | None:
+        """The frame that was just grabbed; its time and count are taken before it is decoded."""
         time_s = self._clock()
         count = self._encoder() if self._encoder and not self.paced else None
-        if not came:
-            raise self._end()
         decoded, picture = self._capture.retrieve()
-        number, self._number = self._number, self._number + 1
+        number = self._number + self._damaged
+        self._number = number + 1
         photo = _rgb(picture) if decoded and picture is not None else None
         self._shape = self._shape or (None if photo is None else photo.shape)
         if photo is None or photo.shape != self._shape:
+            self._damaged += 1
             return None
         if self.is_file:
             time_s = self._start_s + number / self._rate

@@ -171,7 +171,7 @@ class PumpedCamera:
     def _await_opening(self, timeout_s: float) -> None:
         with self._changed:
             came = self._changed.wait_for(lambda: self._opened or self._failure, timeout_s)
-            failure = self._failure
+            failure = None if self._opened else self._failure
             self._last_came = time.monotonic()
         if failure is not None:
             raise failure
