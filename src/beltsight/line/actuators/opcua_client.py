@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from asyncua.client.client import Client
 
 _REQUEST_S = 2.0
+_SESSION_MS = 60_000  # a PLC has few sessions: it forgets those of a lost connection after that
 _MOST_IN_REQUEST = 500  # nodes: small PLCs refuse larger ones
 
 
@@ -104,6 +105,7 @@ class RemoteNodes:
         client = Client(settings.url, timeout=_REQUEST_S, watchdog_intervall=3600.0)
         self._client = client
         client.application_uri = settings.application_uri
+        client.session_timeout = _SESSION_MS
         if settings.user is not None and settings.password is not None:
             client.set_user(settings.user)
             client.set_password(settings.password.get_secret_value())

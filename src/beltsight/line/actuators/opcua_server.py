@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import socket
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
@@ -133,14 +134,16 @@ class LocalNodes:
         from asyncua.server.server import Server
 
         settings = self.settings
-        server = Server(user_manager=cast(Any, await _Users.of(settings)))
         try:
+            server = Server(user_manager=cast(Any, await _Users.of(settings)))
+            # What can be wrong comes first: building the space takes a second.
+            _check_port(settings.host, settings.port)
+            await self._secure(server)
             server.disable_clock()  # its task would hold up the end by a second
             await server.init()
             await server.set_application_uri(settings.application_uri)
             server.set_endpoint(settings.url)
             server.set_server_name("Beltsight")
-            await self._secure(server)
             await self._space.build(server)
             await server.start()
         except Exception as error:
@@ -250,6 +253,15 @@ class _Users:
             if not (same_user and same_word):
                 return None
         return User(role=UserRole.User, name=username or "plc")
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raises OSError where the server could not listen."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = found[0]
+    with socket.socket(family, kind, protocol) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as asyncio's servers do
+        trial.bind(address)
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,0 +1,363 @@
+"""OPC UA both ways round, against a PLC in a process of its own that hangs, dies and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.line.actuators.peers import Wire, command, free_port, given_up, mute_server, run
+from tests.line.actuators.test_links import Line, line, until
+
+pytest.importorskip("asyncua", reason="the extra 'industrial' is not installed")
+from tests.line.actuators.opcua_peers import (
+    COUNTS_PER_S,
+    SLOTS,
+    OpcUaPeer,
+    counter,
+    make_certificate,
+    peer,
+    url,
+)
+
+from beltsight.config import load_config
+from beltsight.errors import ConfigError, LinkError
+from beltsight.line.actuators import Command, LineState
+from beltsight.line.actuators.opcua_client import OpcUaClient, OpcUaClientSettings
+from beltsight.line.actuators.opcua_server import OpcUaServer, OpcUaServerSettings
+from beltsight.line.actuators.opcua_space import variables
+
+RUNNING = LineState("running")
+SLOW = {"hello_ms": 20_000, "plc_timeout_ms": 10_000}  # a busy machine is slow
+
+
+@pytest.fixture(scope="module")
+def plc() -> Iterator[OpcUaPeer]:
+    """A PLC with its own server, left running by every test; its ring goes on."""
+    with peer("server") as made:
+        yield made
+
+
+def client(port: int, **changes: Any) -> OpcUaClient:
+    values = {"url": url(port), "slots": SLOTS, **SLOW, **changes}
+    return OpcUaClient(OpcUaClientSettings.model_validate(values))
+
+
+def soon(number: int, run_id: str, in_s: float = 0.5, **changes: Any) -> Command:
+    """A command whose count comes so soon, on a counter that shows the clock."""
+    fire = counter(time.monotonic() + in_s)
+    values = {"command_id": f"{run_id}-{number}", "raw_fire_count": fire, "latency_ms": 0.0,
+              "raw_end_count": (fire + 250) % 2**32, "lanes": (number % 64,)}  # fmt: skip
+    return command(number, **{**values, **changes})
+
+
+def outcomes(made: Line) -> set[str]:
+    return {outcome for [outcome] in made.outcomes.values()}
+
+
+def test_commands_fire_on_the_plcs_own_counter(plc: OpcUaPeer) -> None:
+    # A machine that trains at the same time is given its time: 0.7 s instead of 0.1.
+    with line(client(plc.port)) as made:
+        sent = [soon(n, "own", 0.7 + 0.01 * n) for n in range(20)]
+        assert all(made.links.submit(one) for one in sent)
+        until(lambda: len(made.answers) == 20)
+        assert outcomes(made) == {"sent"}
+        assert {answer.outcome for _, answer in made.answers} == {"fired"}
+        until(lambda: sum(one.startswith("own") for one, _, _ in plc.opened) == 20)
+    wanted = {one.command_id: one.raw_fire_count for one in sent}
+    late_ms = [(raw - wanted[name]) / COUNTS_PER_S * 1000
+               for name, _, raw in plc.opened if name in wanted]  # fmt: skip
+    print(f"PLC in a process of its own, cycle 5 ms: fired {min(late_ms):+.1f} to "
+          f"{max(late_ms):+.1f} ms from the count")  # fmt: skip
+    assert min(late_ms) >= -0.6  # half a scan early at most
+
+
+def test_a_burst_of_1000_commands_goes_through_a_ring_of_8(plc: OpcUaPeer) -> None:
+    with line(client(plc.port), timeout_ms=30_000) as made:
+        until(made.is_up)
+        began_s = time.perf_counter()
+        for n in range(1000):
+            assert made.links.submit(soon(n, "burst", 1000.0))
+        submitted_s = time.perf_counter() - began_s
+        until(lambda: len(made.outcomes) == 1000)
+        took_s = time.perf_counter() - began_s
+        print(f"1,000 commands: submitted in {submitted_s * 1000:.0f} ms, at the PLC in "
+              f"{took_s:.2f} s")  # fmt: skip
+        assert outcomes(made) == {"sent"}
+        assert [event.state for event in made.events] == ["up"]
+        assert submitted_s < 0.5
+
+
+def test_a_server_that_hangs_is_down_in_time_and_nothing_is_fired_twice(plc: OpcUaPeer) -> None:
+    """50 ms to the next beat and 100 ms for its answer; then back without a restart."""
+    strict = client(plc.port)
+    with line(strict, beat_ms=50, timeout_ms=400) as made:
+        plc.stop()
+        began_s = time.monotonic()
+        sent = [soon(n, "hung", 30.0) for n in range(4)]
+        for one in sent:
+            made.links.submit(one)
+        until(lambda: made.state() == "down")
+        down_s = time.monotonic() - began_s
+        print(f"down {down_s * 1000:.0f} ms after SIGSTOP, with a timeout of 400 ms")
+        assert made.links.line_state().name == "safe"
+        assert down_s < 5
+        plc.go_on()
+        until(lambda: len(made.outcomes) == 4)
+        # The PLC's server keeps the ring: it tells which it has, the others are sent again.
+        assert outcomes(made) == {"sent"}
+        until(lambda: made.links.line_state().name == "running")
+        made.links.submit(soon(99, "hung", 1.0))
+        until(lambda: "run" not in made.outcomes and plc.fired()["hung-99"])
+    assert set(plc.fired().values()) == {1}
+
+
+def test_a_plc_that_was_killed_comes_back() -> None:
+    """What it held is lost, and what became of it unknown; nothing is sent again."""
+    port = free_port()
+    with peer("server", port) as first, line(client(port)) as made:
+        made.links.submit(soon(1, "before", 100.0))
+        until(lambda: made.outcomes.get("before-1") == ["sent"])
+        first.kill()
+        until(lambda: made.state() == "down")
+        made.links.submit(soon(2, "after", 100.0))
+        with peer("server", port) as second:
+            until(made.is_up)
+            until(lambda: made.outcomes.get("after-2") == ["sent"])
+            made.links.submit(soon(3, "after", 1.0))
+            until(lambda: second.fired()["after-3"])
+            assert second.fired() == {"after-3": 1}
+
+
+def test_a_wire_that_is_cut_and_one_that_is_held(plc: OpcUaPeer) -> None:
+    async def body() -> None:
+        async with Wire(plc.port) as wire:
+            link = client(wire.port)
+            await link.connect()
+            await link.beat(RUNNING)
+            wire.cut()
+            with pytest.raises(LinkError, match="does not"):
+                await link.beat(RUNNING)
+            await link.connect()
+            one = soon(1, "cut", 100.0)
+            await link.send(one)
+            wire.hold()
+            await given_up(link.beat(RUNNING))
+            await given_up(link.send(soon(2, "cut", 100.0)))
+            await given_up(link.connect())
+            await link.close()
+
+    run(body())
+
+
+def test_a_peer_that_answers_slowly_is_still_a_peer(plc: OpcUaPeer) -> None:
+    class SlowWire(Wire):
+        async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(65_536):
+                await asyncio.sleep(0.02)
+                writer.write(data)
+            writer.transport.abort()
+
+    async def body() -> None:
+        async with SlowWire(plc.port) as wire:
+            link = client(wire.port)
+            await link.connect()
+            began_s = time.monotonic()
+            assert await link.beat(RUNNING) == ()
+            assert time.monotonic() - began_s > 0.07  # two requests, there and back
+            await link.send(soon(1, "slow", 100.0))
+            assert await link.known(["slow-1", "slow-2"]) == frozenset({"slow-1"})
+            await link.close()
+
+    run(body())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"namespace": "urn:other"}, "expected the namespace 'urn:other', the server has http"),
+        ({"node_id": "ns={namespace};s=Line.{name}"}, "Line.Host.Session is not there .BadNodeId"),
+        ({"node_id": "no id {name}"}, "node ids of another form"),
+        ({"nodes": {"Plc.Beat": "ns={namespace};s=Beltsight.Host.Reason"}},
+         "Host.Reason is String, expected UInt32"),
+        ({"nodes": {"Host.Beat": "ns={namespace};s=Beltsight.Plc.Beat"}},
+         "Host.Beat was not written: BadUserAccessDenied"),
+        ({"slots": 9}, "Slots\\[8\\].Id is not there .* .and 13 more"),
+    ],
+)  # fmt: skip
+def test_a_space_that_differs_says_where(
+    plc: OpcUaPeer, changes: dict[str, Any], said: str
+) -> None:
+    async def body() -> None:
+        link = client(plc.port, **changes)
+        try:
+            with pytest.raises(LinkError, match=said):
+                await link.connect()
+                await link.beat(RUNNING)
+        finally:
+            await link.close()
+
+    run(body())
+
+
+def test_nobody_there_and_somebody_who_says_nothing() -> None:
+    async def body() -> None:
+        with pytest.raises(LinkError, match="cannot be reached"):
+            await client(free_port()).connect()
+        with mute_server() as port:
+            link = client(port)
+            await given_up(link.connect())
+            await link.close()
+        link = client(1)
+        for call in (link.beat(RUNNING), link.send(command(1)), link.make_safe("x")):
+            with pytest.raises(LinkError):
+                await call
+        await link.close()
+        await link.close()
+
+    run(body())
+
+
+def test_lanes_beyond_64_are_refused(plc: OpcUaPeer) -> None:
+    async def body() -> None:
+        link = client(plc.port)
+        await link.connect()
+        with pytest.raises(LinkError, match="lanes 0 to 63"):
+            await link.send(command(1, lanes=(3, 64)))
+        await link.close()
+
+    run(body())
+
+
+def test_a_plc_reads_this_sides_server_and_may_hang_and_die() -> None:
+    """The other way round: the commands lie here, and the PLC fetches them."""
+    port = free_port()
+    settings = {"port": port, "slots": SLOTS, **SLOW, "plc_timeout_ms": 1000}
+    link = OpcUaServer(OpcUaServerSettings.model_validate(settings))
+    with line(link, up=False, timeout_ms=20_000, beat_ms=20) as made:
+        with peer("client", port) as first:
+            until(made.is_up)
+            for n in range(40):
+                made.links.submit(soon(n, "fetched", 100.0))
+            until(lambda: len(made.outcomes) == 40)
+            assert outcomes(made) == {"sent"}
+            made.links.submit(soon(40, "fetched", 0.7))
+            until(lambda: first.fired()["fetched-40"])
+            first.stop()
+            until(lambda: made.state() == "down")
+            assert "stands still" in made.links.status()["plc"].reason
+            made.links.submit(soon(41, "fetched", 100.0))
+            first.go_on()
+            until(lambda: made.outcomes.get("fetched-41") == ["sent"])
+        until(lambda: made.state() == "down")
+        made.links.submit(soon(42, "fetched", 100.0))
+        with peer("client", port) as second:
+            until(lambda: made.outcomes.get("fetched-42") == ["sent"])
+            made.links.submit(soon(43, "fetched", 0.7))
+            until(lambda: second.fired()["fetched-43"])
+            assert second.fired() == {"fetched-43": 1}
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
+    folder = tmp_path_factory.mktemp("certificates")
+    return {name: make_certificate(folder, name) for name in ("plc", "line", "stranger")}
+
+
+def secured(certificates: dict[str, tuple[str, str]], who: str, **changes: Any) -> dict[str, Any]:
+    certificate, key = certificates[who]
+    return {"security": "encrypt", "certificate": certificate, "private_key": key, "user": "line",
+            "password": "a long word", **changes}  # fmt: skip
+
+
+def test_certificates_and_passwords(certificates: dict[str, tuple[str, str]]) -> None:
+    trusted = [certificates["line"][0]]
+    pinned = {"peer_certificate": certificates["plc"][0]}
+
+    async def connects(port: int, values: dict[str, Any]) -> None:
+        link = client(port, **values)
+        try:
+            await link.connect()
+            await link.beat(RUNNING)
+        finally:
+            await link.close()
+
+    async def body(port: int) -> None:
+        right = {**secured(certificates, "line"), **pinned}
+        await connects(port, right)
+        wrong: dict[str, dict[str, Any]] = {
+            "another certificate": {**secured(certificates, "stranger"), **pinned},
+            "another password": {**right, "password": "a short word"},
+            "anonymous": {**right, "user": None, "password": None},
+            "unencrypted": {"user": "line", "password": "a long word"},
+            "another PLC": {**right, "peer_certificate": certificates["stranger"][0]},
+            "only signed": {**right, "security": "sign"},
+        }
+        for name, values in wrong.items():
+            try:
+                await asyncio.wait_for(connects(port, values), 10)
+            except LinkError:
+                continue
+            pytest.fail(f"{name}: it was let in")
+
+    with peer("server", **secured(certificates, "plc", trusted=trusted)) as plc:
+        run(body(plc.port))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "said"),
+    [
+        (OpcUaServerSettings, {"host": "0.0.0.0"}, "anybody on the network could write"),
+        (OpcUaServerSettings, {"host": "plc-net", "user": "a", "password": "b"}, "in the clear"),
+        (OpcUaServerSettings, {"user": "a"}, "a user needs a password"),
+        (OpcUaServerSettings, {"security": "encrypt"}, "needs a certificate"),
+        (OpcUaServerSettings, {"certificate": "a.pem"}, "its private key"),
+        (OpcUaServerSettings, {"trusted": ["a.pem"]}, "checked with security"),
+        (OpcUaServerSettings, {"prot": 4840}, "did you mean 'port'"),
+        (OpcUaClientSettings, {"url": "http://plc"}, "url: String should match"),
+        (OpcUaClientSettings, {"url": "opc.tcp://user:word@plc"}, "url: String should match"),
+        (OpcUaClientSettings, {"url": "opc.tcp://plc", "nodes": {"Beat": "i=1"}}, "not in the sp"),
+        (OpcUaClientSettings, {"url": "opc.tcp://plc", "security": "sign", "certificate": "a",
+                               "private_key": "b"}, "the PLC's own"),
+    ],
+)  # fmt: skip
+def test_unsafe_settings_are_refused(kind: Any, values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_config(kind, base=values)
+
+
+def test_a_password_is_not_shown() -> None:
+    settings = OpcUaServerSettings.model_validate({"user": "line", "password": "a long word"})
+    assert "a long word" not in f"{settings!r} {settings} {settings.model_dump_json()}"
+
+
+def test_a_port_that_is_taken_and_a_certificate_that_is_not_there(tmp_path: Path) -> None:
+    async def body() -> None:
+        with mute_server() as port:
+            link = OpcUaServer(OpcUaServerSettings(port=port, slots=2))
+            with pytest.raises(LinkError, match=r"cannot listen.*in use"):
+                await link.connect()
+            await link.close()
+        values = {
+            "port": free_port(),
+            "security": "encrypt",
+            "slots": 2,
+            "certificate": str(tmp_path / "no.pem"),
+            "private_key": str(tmp_path / "no.key"),
+        }
+        link = OpcUaServer(OpcUaServerSettings.model_validate(values))
+        with pytest.raises(LinkError, match=r"cannot listen.*no\.pem"):
+            await link.connect()
+        await link.close()
+
+    run(body())
+
+
+def test_the_space_is_the_documented_one() -> None:
+    documented = Path("docs/actuators.md").read_text(encoding="utf-8")
+    for variable in variables(1):
+        folder, _, name = variable.name.partition(".")
+        assert f"`{folder.replace('[0]', '[i]')}.{name}` | {variable.kind}" in documented
