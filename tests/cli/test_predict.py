@@ -171,6 +171,20 @@ def test_no_name_leads_out_of_the_folder(path: str) -> None:
     assert ".." not in name
 
 
+def test_maps_are_not_written_among_the_photos(
+    model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    for folder in ("maps", ".", "bin 0/deep/maps"):
+        result = beltsight("predict", model, ".", "--explain", folder)
+        assert result.status == 2 and result.out == ""
+        assert f"--explain {folder}: lies in ., so that its maps would be taken for" in result.err
+    hidden = beltsight("predict", model, ".", "--explain", ".maps", "--json")
+    again = beltsight("predict", model, ".", "--explain", ".maps", "--json")
+    assert (hidden.status, hidden.out) == (0, again.out)
+    assert beltsight("predict", model, "bin 0", "--explain", "maps").status == 0
+
+
 def test_explain_into_a_file_is_wrong_use(model: Path, photos: Path) -> None:
     result = beltsight("predict", model, photos, "--explain", model)
     assert result.status == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,25 @@ class Overlays:
             raise BeltsightError(
                 f"--explain {folder}: cannot be written: {error.strerror}"
             ) from error
+
+
+def check_folder(folder: Path, paths: Iterable[str]) -> None:
+    """Refuse a folder among the photos: a second run would answer for the maps of the first.
+
+    Raises:
+        ConfigError: it lies in one of the paths, and not hidden.
+    """
+    from beltsight.errors import ConfigError
+
+    own = folder.resolve()
+    for path in map(Path, paths):
+        if path.is_dir() and own.is_relative_to(path.resolve()):
+            parts = own.relative_to(path.resolve()).parts
+            if not any(part.startswith(".") for part in parts):
+                raise ConfigError(
+                    f"--explain {folder}: lies in {path}, so that its maps would be taken for "
+                    "photos; give a folder elsewhere"
+                )
 
 
 def overlay_name(number: int, path: str, task: str) -> str:

@@ -57,7 +57,7 @@ def command(
     where --explain finds that a photo has gone since.
     """
     from beltsight.cli.answer_sinks import open_sink
-    from beltsight.cli.overlays import Overlays
+    from beltsight.cli.overlays import Overlays, check_folder
     from beltsight.errors import ConfigError
     from beltsight.taxonomy import load_taxonomy
 
@@ -65,6 +65,8 @@ def command(
         raise ConfigError("--resume goes on with a file; name it with --out")
     if out is not None and json:
         raise ConfigError("--json prints and --out writes a file; give one of them")
+    if explain is not None:
+        check_folder(explain, paths)
     known = load_taxonomy(taxonomy)
     sources, is_many = _found(paths, null)
     loaded = _open(model, threads, engine, is_many)
