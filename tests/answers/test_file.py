@@ -213,6 +213,27 @@ def test_two_processes_do_not_write_one_file(out: Path) -> None:
     assert paths(out) == NAMES
 
 
+def test_a_file_is_locked_until_it_is_complete(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parquet takes minutes to make at the end of a large run."""
+    pytest.importorskip("fcntl")
+    refused: list[str] = []
+    with begin(out) as file:
+        add(file, NAMES)
+        real = file.form.finish
+
+        def while_it_is_made(path: Path, notes: Any) -> None:
+            with pytest.raises(ResumeError, match="another process is writing it"):
+                resume(out)
+            refused.append(out.name)
+            real(path, notes)
+
+        monkeypatch.setattr(file.form, "finish", while_it_is_made)
+        file.finish()
+    assert refused == [out.name]
+    assert paths(out) == NAMES
+    assert os.listdir(out.parent) == [out.name]
+
+
 def test_rows_that_were_changed_are_refused(out: Path) -> None:
     with begin(out) as file:
         add(file, NAMES[:4])

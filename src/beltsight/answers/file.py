@@ -179,10 +179,10 @@ class AnswerFile:
             BeltsightError: it cannot be written.
         """
         self.save()
-        self._rows.close()
         with _translated(self.out):
             self.form.finish(self.out, self.state.settings)
             state_path(self.out).unlink()
+            self._rows.close()  # and with it the lock: until here another run must wait
             if self.form.rows_path(self.out) != self.out:
                 self.form.rows_path(self.out).unlink()
 
