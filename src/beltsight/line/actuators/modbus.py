@@ -141,7 +141,11 @@ class ModbusActuator:
 
         None where one of them is older than this program's connections to the PLC, or where the
         PLC was restarted since.
+
+        Raises:
+            LinkError: not connected.
         """
+        self._connected()
         if any(one not in self._numbers or one in self._doubtful for one in command_ids):
             return None
         return frozenset(one for one in command_ids if self._numbers[one] is not None)

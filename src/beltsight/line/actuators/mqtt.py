@@ -147,7 +147,12 @@ class MqttActuator:
             await answer
 
     async def known(self, command_ids: Collection[str]) -> frozenset[str] | None:
-        """These commands where the peer has acknowledged all of them; MQTT cannot ask."""
+        """These commands where the peer has acknowledged all of them; MQTT cannot ask.
+
+        Raises:
+            LinkError: not connected.
+        """
+        self._connected()
         return self._taken.known(command_ids)
 
     async def beat(self, state: LineState) -> tuple[Acknowledgement, ...]:

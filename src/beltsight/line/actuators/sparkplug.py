@@ -154,7 +154,12 @@ class SparkplugActuator:
             await answer
 
     async def known(self, command_ids: Collection[str]) -> frozenset[str] | None:
-        """These commands where the host has acknowledged all of them; it cannot be asked."""
+        """These commands where the host has acknowledged all of them; it cannot be asked.
+
+        Raises:
+            LinkError: not connected.
+        """
+        self._connected()
         return self._taken.known(command_ids)
 
     async def beat(self, state: LineState) -> tuple[Acknowledgement, ...]:
