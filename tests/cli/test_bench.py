@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 from tests.cli.program import beltsight
 from tests.tiny import write_tiny
@@ -51,6 +52,16 @@ def test_the_plot_is_an_svg_with_the_same_names(tmp_path: Path) -> None:
     assert "<svg" in drawn
     assert "tiny, onnxruntime-cpu, float32" in drawn
     assert "network alone" in drawn
+
+
+def test_preparing_keeps_to_the_threads_that_were_asked_for(tmp_path: Path) -> None:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    try:
+        assert beltsight("bench", write_tiny(tmp_path / "tiny.onnx"), *QUICK).status == 0
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_a_missing_extra_is_said_before_anything_is_measured(

@@ -105,8 +105,8 @@ def precision_of(model: Model) -> str:
 
     Layers that an int8 file leaves in float are computed in the engine's numbers.
     """
-    engine = "bf16" if getattr(model.engine, "rounding", 0.0) else "float32"
-    if getattr(model.card, "quantization", None) is None:
+    engine = "bf16" if model.engine.rounding else "float32"
+    if model.card.quantization is None:
         return engine
     return "int8" if engine == "float32" else "int8 and bf16"
 

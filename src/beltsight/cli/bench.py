@@ -97,6 +97,10 @@ def command(
     )
     if plot is not None:
         require_matplotlib()
+    if threads:
+        import cv2
+
+        cv2.setNumThreads(threads)  # it would prepare photos with one per core
     named = _named(models)
     peers, notes = _peers(named, settings) if against else ([], [])
     with stage_progress() as progress:

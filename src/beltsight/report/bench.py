@@ -78,8 +78,7 @@ def _draw_panel(axis: Any, rows: Sequence[Row]) -> None:
         xerr=[[0.0] * len(rows), late], error_kw={"lw": 1, "ecolor": "#333333"},
     )  # fmt: skip
     axis.set_yticks(places, [_label(row) for row in rows])
-    base = next((f", x: times as fast as {row.base}" for row in rows if row.ratio), "")
-    axis.set_title(rows[0].work.title + base, loc="left", fontsize=10)
+    axis.set_title(rows[0].work.title + _against(rows), loc="left", fontsize=10)
     most = max(half + more for half, more in zip(halves, late, strict=True))
     axis.set_xlim(0, 1.3 * most)
     for place, row, more in zip(places, rows, late, strict=True):
@@ -88,6 +87,14 @@ def _draw_panel(axis: Any, rows: Sequence[Row]) -> None:
         axis.text(row.summary.p50_ms + more + 0.01 * most, place, text, va="center", fontsize=8)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
+
+
+def _against(rows: Sequence[Row]) -> str:
+    """What the ratios are of; networks of different kinds have a peer each."""
+    bases = list(dict.fromkeys(row.base for row in rows if row.ratio))
+    if not bases:
+        return ""
+    return f", x: times as fast as {bases[0] if len(bases) == 1 else 'the best peer of each'}"
 
 
 def _label(row: Row) -> str:
