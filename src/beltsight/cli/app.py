@@ -89,6 +89,7 @@ def _register() -> None:
         evaluate,
         export,
         fetch,
+        log,
         policy,
         predict,
         quantize,
@@ -117,6 +118,7 @@ def _register() -> None:
         card,
         tune,
         policy,
+        log,
         schema,
     )
     for module in modules:

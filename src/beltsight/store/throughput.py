@@ -1,0 +1,168 @@
+"""How much went over the line, how fast it was decided, and what came too late."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import sqlalchemy as sa
+
+from beltsight.errors import ConfigError
+from beltsight.metrics import wilson_interval
+from beltsight.store.reader import ALWAYS, LogReader, Span
+from beltsight.store.stream import Estimate
+from beltsight.store.tables import log, microseconds
+
+MAX_BUCKETS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A piece of time.
+
+    Args:
+        start_s: seconds since 1970, a multiple of the bucket's length.
+        items: decided in it.
+        items_s: the same per second.
+        routes: items by route.
+    """
+
+    start_s: float
+    items: int
+    items_s: float
+    routes: Mapping[str, int] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long decisions took, in milliseconds, from the first frame; None of nothing.
+
+    Args:
+        items: decisions.
+        percentiles: such as ``{50: 21.4, 99: 38.0}``; the value of an item, not between two.
+        most: the longest.
+    """
+
+    items: int
+    percentiles: Mapping[float, float | None] = field(hash=False)
+    most: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LateShare:
+    """Items whose command came too late, of all that were decided."""
+
+    late: int
+    items: int
+    share: Estimate
+
+
+def throughput(
+    reader: LogReader, span: Span = ALWAYS, bucket_s: float = 3600.0
+) -> tuple[Bucket, ...]:
+    """Items decided by pieces of time, those without any among them.
+
+    Args:
+        reader: of the line.
+        span: of wall time.
+        bucket_s: length of a piece, at least a millisecond.
+
+    Raises:
+        ConfigError: more than 100,000 pieces.
+        StoreError: the database fails.
+    """
+    length_us = max(1_000, microseconds(bucket_s))
+    number = (log.c.wall_us // length_us).label("number")
+    query = (
+        sa.select(number, log.c.route, sa.func.count())
+        .where(log.c.line_id == reader.line_id, log.c.kind == "decision", *span.conditions())
+        .group_by(number, log.c.route)
+    )
+    ends = sa.select(
+        sa.func.min(log.c.wall_us) // length_us, sa.func.max(log.c.wall_us) // length_us
+    ).where(log.c.line_id == reader.line_id, log.c.kind == "decision", *span.conditions())
+    first, last = reader.fetch(ends)[0]
+    if first is None:
+        return ()
+    if last - first >= MAX_BUCKETS:
+        raise ConfigError(
+            f"{last - first + 1:,} pieces of {bucket_s:g} s, at most {MAX_BUCKETS:,}; ask for "
+            "longer pieces or a shorter time"
+        )
+    found: dict[int, dict[str, int]] = {}
+    for place, route, n in reader.fetch(query):
+        found.setdefault(int(place), {})[route] = int(n)
+    return tuple(
+        _bucket(place * length_us, length_us, found.get(place, {}))
+        for place in range(int(first), int(last) + 1)
+    )
+
+
+def latency(
+    reader: LogReader, span: Span = ALWAYS, percentiles: Sequence[float] = (50, 95, 99)
+) -> Latency:
+    """Percentiles of the time from an item's first frame to its decision.
+
+    Args:
+        reader: of the line.
+        span: of wall time.
+        percentiles: over 0, to 100.
+
+    Raises:
+        StoreError: the database fails.
+    """
+    query = sa.select(log.c.latency_ms).where(
+        log.c.line_id == reader.line_id,
+        log.c.kind == "decision",
+        log.c.latency_ms.is_not(None),
+        *span.conditions(),
+    )
+    # 8 bytes per item: 80 MB for ten million.
+    chunks = [np.array([row[0] for row in some], np.float64) for some in reader.stream(query)]
+    values = np.sort(np.concatenate(chunks)) if chunks else np.empty(0)
+    n = len(values)
+    return Latency(
+        n,
+        {p: float(values[max(0, math.ceil(p / 100 * n) - 1)]) if n else None for p in percentiles},
+        float(values[-1]) if n else None,
+    )
+
+
+def late_share(reader: LogReader, span: Span = ALWAYS) -> LateShare:
+    """The share of items whose command was late, with its 95 % interval (Wilson).
+
+    Raises:
+        StoreError: the database fails.
+    """
+    mine = [log.c.line_id == reader.line_id, *span.conditions()]
+    late = (
+        sa.select(log.c.run_id, log.c.item_id)
+        .where(*mine, log.c.kind == "command", log.c.code == "late")
+        .distinct()
+        .subquery()
+    )
+    n_late = int(reader.fetch(sa.select(sa.func.count()).select_from(late))[0][0])
+    items = count_items(reader, span)
+    if items == 0:
+        return LateShare(n_late, 0, Estimate(None))
+    n_late = min(n_late, items)
+    return LateShare(n_late, items, Estimate(n_late / items, *wilson_interval(n_late, items)))
+
+
+def count_items(reader: LogReader, span: Span = ALWAYS) -> int:
+    """Items decided.
+
+    Raises:
+        StoreError: the database fails.
+    """
+    query = sa.select(sa.func.count()).where(
+        log.c.line_id == reader.line_id, log.c.kind == "decision", *span.conditions()
+    )
+    return int(reader.fetch(query)[0][0])
+
+
+def _bucket(start_us: int, length_us: int, routes: Mapping[str, int]) -> Bucket:
+    items = sum(routes.values())
+    return Bucket(start_us / 1e6, items, items / (length_us / 1e6), dict(sorted(routes.items())))

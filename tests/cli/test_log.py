@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from tests.cli.program import beltsight
+from tests.store.making import KEY, command, decision, event
+from tests.tiny import CLASSES, tiny_card, write_tiny
+
+from beltsight.model import Model
+from beltsight.store import HeadFile, open_store
+
+SHIFTS = """
+time_zone = "UTC"
+ideal_items_s = 1
+[[shifts]]
+name = "noon"
+start = "12:00"
+end = "13:00"
+"""
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    file = tmp_path / "key"
+    file.write_bytes(KEY)
+    return file
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    path = tmp_path / "log.db"
+    with open_store(path, "north", KEY, publish=HeadFile(tmp_path / "heads")) as opened:
+        opened.append([event(0)])
+        for item in range(1, 31):
+            opened.append([decision(item), command(item, outcome="late" if item == 3 else "sent")])
+        opened.append([event(60, "line-down", text="\x1b[31mend", severity="warning")])
+    return path
+
+
+def test_show_prints_the_newest_rows(store: Path) -> None:
+    found = beltsight("log", "show", store, "--rows", 3)
+    assert found.status == 0
+    assert "glass 75.0% -> glass (confident)" in found.out
+    assert "jet sent" in found.out
+    assert "warning line-down" in found.out
+    assert "\x1b" not in found.out
+    rows = beltsight("log", "show", store, "--json", "--kind", "decision", "--rows", 2).lines
+    assert [(row["sequence"], row["item_id"]) for row in rows] == [(58, 29), (60, 30)]
+    spanned = beltsight(
+        "log", "show", store, "--json", "--from", "2026-11-21T12:00:05",
+        "--until", "2026-11-21T13:00:06+01:00", "--kind", "decision",
+    )  # fmt: skip
+    assert [row["item_id"] for row in spanned.lines] == [5]
+
+
+def test_verify_says_what_it_proves(store: Path, key: Path, tmp_path: Path) -> None:
+    found = beltsight("log", "verify", store, "--key", key, "--heads", tmp_path / "heads")
+    assert (found.status, found.err) == (0, "")
+    assert "62 rows are as written" in found.out
+    assert "no row up to it is missing" in found.out
+    record = beltsight("log", "verify", store, "--key", key, "--json").json
+    assert (record["ok"], record["rows"], record["bad"]) == (True, 62, None)
+    assert "any number of rows could be cut off" in record["statements"][1]
+
+
+def test_verify_fails_on_a_bad_row(store: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = sqlite3.connect(store)
+    connection.execute("DROP TRIGGER log_no_update")
+    connection.execute("UPDATE log SET body=replace(body, 'glass', 'metal') WHERE sequence=8")
+    connection.commit()
+    connection.close()
+    monkeypatch.setenv("BELTSIGHT_LOG_KEY", KEY.decode())
+    found = beltsight("log", "verify", store)
+    assert found.status == 1
+    assert "row 8 was changed; 7 rows before are as written" in found.out
+    record = beltsight("log", "verify", store, "--json", "--key", key).json
+    assert (record["ok"], record["bad"]["sequence"], record["bad"]["damage"]) == (
+        False, 8, "changed",
+    )  # fmt: skip
+
+
+def test_verify_without_the_key_asks_for_it(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BELTSIGHT_LOG_KEY", raising=False)
+    found = beltsight("log", "verify", store)
+    assert found.status == 1
+    assert "BELTSIGHT_LOG_KEY" in found.err
+
+
+def test_export_writes_a_file(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.jsonl"
+    found = beltsight("log", "export", store, "--out", out, "--kind", "command", "--json")
+    assert found.json == {"line": "north", "rows": 30, "out": str(out)}
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 30
+    assert beltsight("log", "export", store).status == 2
+
+
+@pytest.fixture
+def shifts(tmp_path: Path) -> Path:
+    file = tmp_path / "shifts.toml"
+    file.write_text(SHIFTS, encoding="utf-8")
+    return file
+
+
+def test_report_prints_figures(store: Path, shifts: Path) -> None:
+    found = beltsight("log", "report", store, "--shifts", shifts)
+    assert found.status == 0
+    assert "30 items" in found.out
+    assert "UNCORRECTED" in found.out
+    assert "its card was not given" in found.out
+    assert "Late: 1 of 30 items, 3.3 % (0.6 to 16.7)" in found.out
+    record = beltsight("log", "report", store, "--shifts", shifts, "--json", "--bucket", 10).json
+    assert [bucket["items"] for bucket in record["throughput"]] == [9, 10, 10, 1]
+    assert record["routes"]["glass"]["items"] == 30
+    (shift,) = record["shifts"]
+    assert (shift["items"], shift["late"], shift["day"]) == (30, 1, "2026-11-21")
+    assert shift["availability"] == pytest.approx(60 / 3600)
+    assert shift["performance"] == pytest.approx(0.5)
+    assert shift["oee"] == pytest.approx(60 / 3600 * 0.5 * 29 / 30)
+
+
+def test_report_is_corrected_by_the_model_s_card(tmp_path: Path) -> None:
+    size = len(CLASSES)
+    confusion = [[18 if i == j else 1 for j in range(size)] for i in range(size)]
+    task = {"confusion": confusion, "classes": list(CLASSES)}
+    card = tiny_card().model_copy(
+        update={"metrics": {"split": "test", "n": 1, "tasks": {"material": task}}}
+    )
+    file = write_tiny(tmp_path / "tiny.onnx", card=card)
+    model = Model.load(file, verify=False)
+    path = tmp_path / "log.db"
+    with open_store(path, "north") as opened:
+        for item in range(40):
+            label = CLASSES[item % 2]
+            opened.append([decision(item, model_hash=model.hash, label=label, route=label)])
+    found = beltsight("log", "report", path, "--model", file, "--json")
+    assert found.status == 0, found.err
+    assert found.json["corrected"]
+    assert found.json["notes"] == []
+    shares = {name: share["share"] for name, share in found.json["composition"].items()}
+    assert shares.keys() == set(CLASSES)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert all(share == pytest.approx(0, abs=0.01) for share in list(shares.values())[2:])
+    lone = beltsight("log", "report", path, "--policy", tmp_path / "p.toml")
+    assert (lone.status, "--model" in lone.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("--from", "yesterday"), 2, "--from: expected a time"),
+        (("--until", "9999999-01-01"), 2, "--until: expected a time"),
+        (("--line", "south"), 1, "no line 'south'; there are: north"),
+    ],
+)
+def test_wrong_use_is_said(store: Path, arguments: tuple[str, ...], status: int, said: str) -> None:
+    found = beltsight("log", "show", store, *arguments)
+    assert found.status == status
+    assert said in found.err
+
+
+def test_a_store_that_is_not_there(tmp_path: Path) -> None:
+    found = beltsight("log", "show", tmp_path / "none.db")
+    assert found.status == 1
+    assert json.dumps("no such file")[1:-1] in found.err
+    assert not (tmp_path / "none.db").exists()
