@@ -14,9 +14,8 @@ from beltsight.line.simulate.settings import ItemLook
 from beltsight.line.simulate.stock import StockItem
 
 CELL_MM = 2.0
-_TRIES = 24
-_DELAY_CELLS = 5
-_MOST_DELAY_CELLS = 1000
+_TRIES = 12
+_BLOCK_CELLS = 96
 _TOUCH_CELLS = 3
 _OVERLAP = (0.12, 0.35)  # of the smaller item's area
 
@@ -100,6 +99,25 @@ class _Grid:
             met &= 1 - mine
         return not bool(met.any())
 
+    def next_clear(
+        self, wide: _Bits, start: int, room: int, rng: np.random.Generator
+    ) -> _Spot | None:
+        """The first column from ``start`` on at which some row is clear; one such row."""
+        last = self.along - self.gap - (wide.shape[1] - 2 * self.gap)
+        rows = slice(self.margin, self.margin + room + wide.shape[0])
+        template = wide.astype(np.float32)
+        for left in range(start, last + 1, _BLOCK_CELLS):
+            count = min(_BLOCK_CELLS, last + 1 - left)
+            field = self._cells[rows, left : left + count - 1 + wide.shape[1]].astype(np.float32)
+            # Cells that both take, for every place at once; sums by Fourier are not quite whole.
+            met = cv2.matchTemplate(field, template, cv2.TM_CCORR)
+            clear = met < 0.5
+            columns = np.flatnonzero(clear.any(axis=0))
+            if columns.size:
+                row = rng.choice(np.flatnonzero(clear[:, columns[0]]))
+                return _Spot(self.margin + int(row), left + int(columns[0]))
+        return None
+
     def lay(self, bits: _Bits, spot: _Spot) -> None:
         _add(self._cells, bits, spot.row + self.gap, spot.column + self.gap)
 
@@ -182,20 +200,19 @@ def _contact(look: ItemLook, rng: np.random.Generator) -> Contact | None:
 def _free(
     grid: _Grid, bits: _Bits, wide: _Bits, column: int, rng: np.random.Generator
 ) -> _Spot | None:
-    """A place with nothing near, at that column or a little upstream of it."""
+    """A place with nothing near, at that column or as little upstream of it as can be."""
     height, width = bits.shape
     room = grid.across - 2 * grid.margin - height
+    start = max(grid.gap, column - width // 2)
     if room < 0:
         return None
-    for delay in range(0, _MOST_DELAY_CELLS, _DELAY_CELLS):
-        start = max(grid.gap, column + delay - width // 2)
-        for _ in range(_TRIES):
-            spot = _Spot(grid.margin + int(rng.integers(room + 1)), start)
-            if not grid.is_within(bits, spot):
-                return None  # beyond the end
-            if grid.is_clear(wide, spot):
-                return spot
-    return None
+    for row in rng.integers(room + 1, size=_TRIES):
+        spot = _Spot(grid.margin + int(row), start)
+        if not grid.is_within(bits, spot):
+            return None  # beyond the end
+        if grid.is_clear(wide, spot):
+            return spot
+    return grid.next_clear(wide, start, room, rng)
 
 
 def _beside(
@@ -209,7 +226,7 @@ def _beside(
     """A place where the item touches or overlaps the last one and is clear of all others."""
     smaller = min(int(bits.sum()), int(last.bits.sum()))
     share = float(rng.uniform(*_OVERLAP))
-    for angle in rng.uniform(0, 2 * np.pi, _TRIES // 2):
+    for angle in rng.uniform(0, 2 * np.pi, _TRIES):
         needed = _TOUCH_CELLS if contact == "touching" else max(_TOUCH_CELLS, share * smaller)
         spot = _pushed(bits, last, float(angle), needed)
         if spot and grid.is_within(bits, spot) and grid.is_clear(wide, spot, last):

@@ -180,8 +180,9 @@ class SimulatedPlc:
 
     @property
     def shots(self) -> tuple[Shot, ...]:
-        """Orders that are over, as they ended."""
+        """Orders that are over by now, as they ended."""
         with self._lock:
+            self.advance()
             return tuple(self._shots)
 
     @property

@@ -159,8 +159,8 @@ def _space(shape: tuple[int, int, int], folder: Path | None) -> Photo:
         return np.empty(shape, np.uint8)
     try:
         # Without a name: it goes with the process, however that ends.
-        file = tempfile.TemporaryFile(dir=folder)
-        return np.memmap(file, np.uint8, "w+", shape=shape)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return np.memmap(file, np.uint8, "w+", shape=shape)
     except OSError as error:
         size = np.prod(shape) / 1e9
         raise ConfigError(
