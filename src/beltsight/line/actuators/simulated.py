@@ -141,24 +141,26 @@ class SimulatedActuator:
 
     async def send(self, command: Command) -> None:
         """The PLC takes it at once and answers after ``answer_ms``."""
-        await self._stall()
+        await self._reach()
         self.plc.take(command, self._clock())
         await self._answer()
 
     async def known(self, command_ids: Collection[str]) -> frozenset[str] | None:
         """What the PLC has had."""
+        await self._reach()
         await self._answer()
         return self.plc.known(command_ids)
 
     async def beat(self, state: LineState) -> tuple[Acknowledgement, ...]:
         """The PLC sees it at once and answers after ``answer_ms``."""
-        await self._stall()
+        await self._reach()
         answers = self.plc.beat(state, self._clock())
         await self._answer()
         return answers
 
     async def make_safe(self, reason: str) -> None:
         """Close everything."""
+        await self._reach()
         await self._answer()
         self.plc.make_safe(self._clock())
 
@@ -171,6 +173,11 @@ class SimulatedActuator:
 
     async def _answer(self) -> None:
         await asyncio.sleep(self.settings.answer_ms / 1000)
+        await self._stall()
+
+    async def _reach(self) -> None:
+        if self._scanning is None:
+            raise LinkError(f"{self.name}: not connected")
         await self._stall()
 
     async def _stall(self) -> None:
