@@ -91,16 +91,21 @@ class Postgres:
         with psycopg.connect(where, connect_timeout=2) as connection:
             connection.execute(statement.encode())
 
-    def kill(self) -> None:
-        """As a crash: the server and all its backends at once, without a word."""
+    def signal_all(self, what: signal.Signals) -> None:
+        """To the server and all its backends."""
         assert self._process is not None
         children = subprocess.run(
             ["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True, check=False
         )
-        os.kill(self._process.pid, signal.SIGKILL)
+        os.kill(self._process.pid, what)
         for child in children.stdout.split():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(child), signal.SIGKILL)
+                os.kill(int(child), what)
+
+    def kill(self) -> None:
+        """As a crash: the server and all its backends at once, without a word."""
+        assert self._process is not None
+        self.signal_all(signal.SIGKILL)
         self._process.wait(30)
         self._process = None
         (self._data / "postmaster.pid").unlink(missing_ok=True)

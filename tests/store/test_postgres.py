@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -120,6 +121,24 @@ def test_nothing_is_lost_when_the_server_is_killed_and_comes_back(
     assert verify(reader, KEY).rows == 301
     kept = [row.item_id for row in reader.rows(kinds=["decision"])]
     assert kept == list(range(300))
+
+
+def test_a_server_that_hangs_makes_nobody_wait_and_is_told_of(server: Postgres, url: str) -> None:
+    with open_store(url, "north", KEY) as store:
+        assert store.append([event()]).wait(30)
+        server.signal_all(signal.SIGSTOP)
+        try:
+            began_s = time.monotonic()
+            ticket = store.append([event()])
+            assert time.monotonic() - began_s < 1
+            wait_for(store, healthy=False)
+            assert "has not answered for" in str(store.state().failure)
+            assert not ticket.committed
+        finally:
+            server.signal_all(signal.SIGCONT)
+        assert ticket.wait(60)
+        assert store.state().healthy
+    assert verify(open_log(url), KEY).rows == 2
 
 
 def test_a_server_that_is_not_there_is_said_so_without_the_password(server: Postgres) -> None:

@@ -128,7 +128,7 @@ class EventStore:
         """How the store does, now."""
         backlog, heads = self._backlog, self._heads
         return StoreState(
-            failure=self._writer.failure,
+            failure=self._writer.trouble(),
             waiting_rows=backlog.rows,
             waiting_mb=backlog.size_bytes / 1e6,
             committed=self._writer.end.sequence,
@@ -173,7 +173,7 @@ class EventStore:
         if left:
             bodies = tuple(body for entry in left for body in entry.bodies)
             first = left[0].ticket.ids.start
-            failure = self._writer.failure
+            failure = self._writer.trouble()
             reason = failure.reason if failure else "the database did not answer in time"
             if not ended:
                 reason += "; the last transaction may still be committed"

@@ -25,7 +25,7 @@ from beltsight.store.stream import (
     count_answers,
     stream_figures,
 )
-from beltsight.store.tables import log
+from beltsight.store.tables import IS_EVENT, log
 from beltsight.store.throughput import late_share
 
 
@@ -109,28 +109,22 @@ def up_times(reader: LogReader) -> tuple[UpTime, ...]:
     Raises:
         StoreError: the database fails.
     """
-    query = (
-        sa.select(log.c.sequence, log.c.body)
-        .where(
-            log.c.line_id == reader.line_id,
-            log.c.kind == "event",
-            log.c.code.in_((LINE_UP, LINE_DOWN)),
-        )
-        .order_by(log.c.sequence)
+    # Sorted here: asked to sort, SQLite would rather read the whole log than the index of events.
+    query = sa.select(log.c.sequence, log.c.body).where(
+        log.c.line_id == reader.line_id, IS_EVENT, log.c.code.in_((LINE_UP, LINE_DOWN))
     )
     found: list[UpTime] = []
     up: dict[str, Any] | None = None
-    for page in reader.stream(query):
-        for sequence, body in page:
-            record = parse_record(body.encode())
-            if up is not None and (record["event"] == LINE_UP or record["run_id"] != up["run_id"]):
-                found.append(_between(up, _last_of_run(reader, up["run_id"], sequence)))
-                up = None
-            elif up is not None:
-                found.append(_between(up, record))
-                up = None
-            if record["event"] == LINE_UP:
-                up = record
+    for sequence, body in sorted((row[0], row[1]) for row in reader.fetch(query)):
+        record = parse_record(body.encode())
+        if up is not None and (record["event"] == LINE_UP or record["run_id"] != up["run_id"]):
+            found.append(_between(up, _last_of_run(reader, up["run_id"], sequence)))
+            up = None
+        elif up is not None:
+            found.append(_between(up, record))
+            up = None
+        if record["event"] == LINE_UP:
+            up = record
     if up is not None:
         found.append(_between(up, _last_of_run(reader, up["run_id"], None)))
     return tuple(found)

@@ -89,6 +89,9 @@ class LogReader:
             StoreError: the database fails, or an unknown kind.
         """
         conditions = [log.c.line_id == self.line_id, *span.conditions(), *_of_kinds(kinds)]
+        if span != ALWAYS:
+            # A time is found by its index, its rows by theirs: sequence.
+            after, last = self._within(span, after, last)
         if last is not None:
             conditions.append(log.c.sequence <= last)
         if newest is not None:
@@ -140,6 +143,16 @@ class LogReader:
     def close(self) -> None:
         """Let go of the database."""
         self.engine.dispose()
+
+    def _within(self, span: Span, after: int | None, last: int | None) -> tuple[int, int]:
+        """Narrower bounds of sequence, between which all rows of a time lie."""
+        ends = sa.select(sa.func.min(log.c.sequence), sa.func.max(log.c.sequence)).where(
+            log.c.line_id == self.line_id, *span.conditions()
+        )
+        first, final = self.fetch(ends)[0]
+        if first is None:
+            return 0, 0
+        return max(first - 1, after or 0), final if last is None else min(final, last)
 
     def _before_newest(self, conditions: list[sa.ColumnElement[bool]], newest: int) -> int:
         query = (

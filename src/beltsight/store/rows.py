@@ -249,7 +249,7 @@ def canonical_bytes(row: Row) -> bytes:
 
     Example:
         >>> row = EventRow(run_id="r", wall_s=1.5, monotonic_s=2, event="line-up")
-        >>> canonical_bytes(row)[:60]
+        >>> canonical_bytes(row)[:61]
         b'{"data":{},"event":"line-up","kind":"event","monotonic_s":2.0'
         >>> parse_row(canonical_bytes(row)) == row
         True

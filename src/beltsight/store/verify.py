@@ -16,7 +16,7 @@ from beltsight.store.chain import START, Chain
 from beltsight.store.heads import Head, heads_of
 from beltsight.store.reader import LogReader
 from beltsight.store.rows import CROPS_REMOVED, parse_record
-from beltsight.store.tables import DERIVED, crops, derived_columns, log
+from beltsight.store.tables import DERIVED, IS_EVENT, crops, derived_columns, log
 
 Damage = Literal["changed", "removed", "inserted", "reordered", "truncated", "rewritten"]
 # How far around a bad row is looked to tell what was done to it.
@@ -327,7 +327,7 @@ def _check_crops(reader: LogReader, rows: int) -> tuple[int, int, tuple[int, ...
 def _removals(reader: LogReader) -> tuple[int, int]:
     """The widest limits by which crops were removed, as the log says."""
     query = sa.select(log.c.body).where(
-        log.c.line_id == reader.line_id, log.c.kind == "event", log.c.code == CROPS_REMOVED
+        log.c.line_id == reader.line_id, IS_EVENT, log.c.code == CROPS_REMOVED
     )
     older_than_us = through = 0
     for (body,) in reader.fetch(query):

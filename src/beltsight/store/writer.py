@@ -19,6 +19,8 @@ from beltsight.store.settings import StoreSettings
 
 Clock = Callable[[], float]
 _IDLE_S = 1.0
+# A database that says nothing for so long is in trouble, though it has not failed yet.
+_SILENT_S = 2.0
 # How often it is seen whether crops are over their limits.
 _CROPS_EVERY_S = 30.0
 # The run of rows that the store writes on its own.
@@ -72,7 +74,19 @@ class Writer:
         self._give_up = threading.Event()
         self._crops_seen_s = -_CROPS_EVERY_S
         self._removing = False
+        self._began_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+
+    def trouble(self) -> Failure | None:
+        """What is wrong with the database, be it that it says nothing at all."""
+        began_s, failure = self._began_s, self.failure
+        if failure is not None or began_s is None:
+            return failure
+        waited_s = self._monotonic() - began_s
+        if waited_s < _SILENT_S:
+            return None
+        reason = f"{self._database.name}: has not answered for {waited_s:.0f} s; see what holds it"
+        return Failure(self._wall() - waited_s, reason, 1)
 
     def start(self) -> None:
         """Begin to write."""
@@ -110,6 +124,7 @@ class Writer:
         work = [entry.work for entry in batch if entry.work]
         tries = 0
         while True:
+            self._began_s = self._monotonic()
             try:
                 self._add(rows, end, work)
             except Exception as error:  # the thread must outlive whatever a database raises
@@ -119,6 +134,8 @@ class Writer:
             else:
                 self.end, self.failure = end, None
                 return True
+            finally:
+                self._began_s = None
             if self._give_up.wait(self._pause_s(tries)):
                 return False
 

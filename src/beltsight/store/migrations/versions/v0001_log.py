@@ -41,7 +41,7 @@ def upgrade() -> None:
         sa.Column("body", sa.Text, nullable=False),
         sa.Column("mac", sa.LargeBinary, nullable=False),
     )
-    op.create_index("log_by_time", "log", ["line_id", "wall_us"])
+    op.create_index("log_by_time", "log", ["line_id", "wall_us", "sequence"])
     if op.get_bind().dialect.name == "sqlite":
         for what in ("UPDATE", "DELETE"):
             op.execute(
