@@ -45,8 +45,11 @@ def draw_belt(
     if look.splice:
         gain *= _splice(shape, px_per_mm, rng)
     length_m = length_px / px_per_mm / 1000
-    gain += _scratches(shape, px_per_mm, rng.poisson(look.scratches_per_m * length_m), rng)
     colour = to_light(np.array([[_COLOURS[look.colour]]], np.uint8))
+    # Scratches are light on dark rubber, and hold dirt on light rubber.
+    sign = np.float32(-0.6 if colour.mean() > 0.4 else 1.0)
+    scratches = rng.poisson(look.scratches_per_m * length_m)
+    gain += sign * _scratches(shape, px_per_mm, scratches, rng)
     light = gain[:, :, None] * colour
     for _ in range(rng.poisson(look.stains_per_m * length_m)):
         _stain(light, px_per_mm, rng)
@@ -110,7 +113,7 @@ def _splice(shape: tuple[int, int], px_per_mm: float, rng: _Noise) -> Floats:
 
 
 def _scratches(shape: tuple[int, int], px_per_mm: float, count: int, rng: _Noise) -> Floats:
-    """Fine light lines, nearly all along the belt."""
+    """Fine lines, nearly all along the belt; above 0."""
     breadth, length = shape
     total = np.zeros(shape, np.float32)
     for _ in range(count):
