@@ -2,9 +2,11 @@
 
     python modbus_plc.py PORT [registers=352] [slots=8] [layout=1]
 
-Orders come on standard input, one a line, and each is answered by a line of JSON: ``report``,
+Orders come on standard input, one a line, and each is answered by a line of JSON: ``taken N``
+(all slots but the first N), ``count`` of them, ``registers``, ``report`` (all of that),
 ``freeze``, ``thaw``, ``refuse N`` (so many writes), ``cut-before`` and ``cut-after`` (break the
-connection instead of, or after, writing the number of the next command), ``restart``, ``poke A V``.
+connection instead of, or after, writing the number of the next command), ``restart``, and
+``poke A V``.
 """
 
 from __future__ import annotations
@@ -83,6 +85,12 @@ class Program:
     def obey(self, order: str, *words: str) -> Any:
         if order == "report":
             return {"taken": self.taken, "registers": self.registers}
+        if order == "taken":
+            return self.taken[int(words[0]) :]
+        if order == "count":
+            return len(self.taken)
+        if order == "registers":
+            return self.registers
         if order in ("freeze", "thaw"):
             self.frozen = order == "freeze"
         elif order == "refuse":

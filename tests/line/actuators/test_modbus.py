@@ -46,13 +46,13 @@ def link(port: int, **changes: Any) -> ModbusActuator:
 
 
 def taken_ids(peer: Plc, since: int = 0) -> list[tuple[int, ...]]:
-    return [tuple(slot[1:5]) for slot in peer.tell("report")["taken"][since:]]
+    return [tuple(slot[1:5]) for slot in peer.tell("taken", str(since))]
 
 
-def written(peer: Plc) -> Callable[[], bool]:
-    """Whether the line has written anything since now."""
-    before = peer.tell("report")["registers"][80:]
-    return lambda: bool(peer.tell("report")["registers"][80:] != before)
+def changed(peer: Plc, register: int) -> Callable[[], bool]:
+    """Whether the line has written a register since now."""
+    before = peer.tell("registers")[register]
+    return lambda: bool(peer.tell("registers")[register] != before)
 
 
 def ids_of(*numbers: int) -> list[tuple[int, ...]]:
@@ -69,9 +69,9 @@ def test_a_command_arrives_as_documented_and_its_outcome_comes_back(shared: Plc)
         finally:
             await actuator.close()
 
-    before = len(shared.tell("report")["taken"])
+    before = shared.tell("count")
     outcomes = run(body())
-    [slot] = shared.tell("report")["taken"][before:]
+    [slot] = shared.tell("taken", str(before))
     # 705,032,705 = 10757 * 65536 + 61,953 and 705,033,105 = 10757 * 65536 + 62,353
     sha = struct.unpack(">4H", hashlib.sha256(b"run1-1").digest()[:8])
     assert slot[1:] == [*sha, 3, 0, 0b101, 10757, 61_953, 10757, 62_353, 200, 75, 1, 0]
@@ -83,16 +83,16 @@ def test_a_beat_writes_the_lines_block(shared: Plc) -> None:
         actuator = link(shared.port, watchdog_ms=150)
         await actuator.connect()
         await actuator.beat(RUNNING)
-        first = shared.tell("report")["registers"]
+        first = shared.tell("registers")
         await actuator.beat(RUNNING)
-        second = shared.tell("report")["registers"]
+        second = shared.tell("registers")
         assert layout.steps(first[80], second[80]) == 1
         assert second[2] == second[80]  # the PLC's echo
         await actuator.make_safe("a test")
-        safe = shared.tell("report")["registers"]
+        safe = shared.tell("registers")
         assert (safe[81], layout.steps(second[83], safe[83])) == (3, 1)
         await actuator.close()
-        assert shared.tell("report")["registers"][81] == 4  # stopped
+        assert shared.tell("registers")[81] == 4  # stopped
         return list(second)
 
     registers = run(body())
@@ -111,7 +111,7 @@ def test_a_burst_is_taken_once_each(shared: Plc) -> None:
         )
         await actuator.close()
 
-    before = len(shared.tell("report")["taken"])
+    before = shared.tell("count")
     run(body())
     assert taken_ids(shared, before) == ids_of(*range(2000, 3000))
 
@@ -152,7 +152,7 @@ def test_a_refused_write_is_told_and_the_connection_goes_on(shared: Plc) -> None
         await actuator.send(command(31))
         await actuator.close()
 
-    before = len(shared.tell("report")["taken"])
+    before = shared.tell("count")
     run(body())
     assert taken_ids(shared, before) == ids_of(31)
 
@@ -162,11 +162,12 @@ def test_a_program_that_stands_still_answers_no_beat_and_takes_nothing(shared: P
         actuator = link(shared.port)
         await actuator.connect()
         shared.tell("freeze")
-        await given_up(actuator.beat(RUNNING), written(shared))
-        number = shared.tell("report")["registers"][88]
-        is_new = lambda: shared.tell("report")["registers"][88] != number  # noqa: E731
-        await given_up(actuator.send(command(41)), is_new)
-        await given_up(actuator.connect())
+        await given_up(actuator.beat(RUNNING), changed(shared, 80))
+        shared.tell("thaw")
+        await actuator.connect()
+        shared.tell("freeze")
+        await given_up(actuator.send(command(41)), changed(shared, 88))
+        await given_up(actuator.connect(), changed(shared, 80))
         shared.tell("thaw")
         await actuator.connect()
         # It was in the ring all the time: sent again, it would be there twice.
@@ -174,7 +175,7 @@ def test_a_program_that_stands_still_answers_no_beat_and_takes_nothing(shared: P
         await actuator.send(command(41))
         await actuator.close()
 
-    before = len(shared.tell("report")["taken"])
+    before = shared.tell("count")
     run(body())
     assert taken_ids(shared, before) == ids_of(41)
 
@@ -185,7 +186,7 @@ def test_more_commands_than_slots_wait_for_the_plc(shared: Plc) -> None:
         await actuator.connect()
         shared.tell("freeze")
         sends = [asyncio.create_task(actuator.send(command(n))) for n in range(50, 62)]
-        await until(lambda: (state := shared.tell("report")["registers"])[88] - state[3] == 8)
+        await until(lambda: (state := shared.tell("registers"))[88] - state[3] == 8)
         assert not any(send.done() for send in sends)
         for send in sends[-2:]:  # two that did not fit into the 8 slots yet
             send.cancel()
@@ -195,7 +196,7 @@ def test_more_commands_than_slots_wait_for_the_plc(shared: Plc) -> None:
         await asyncio.gather(*sends[:-2])
         await actuator.close()
 
-    before = len(shared.tell("report")["taken"])
+    before = shared.tell("count")
     run(body())
     assert taken_ids(shared, before) == ids_of(*range(50, 60))
 
@@ -361,7 +362,7 @@ def test_what_does_not_fit_is_refused_alone(
         await actuator.beat(RUNNING)
         await actuator.close()
 
-    before = len(shared.tell("report")["taken"])
+    before = shared.tell("count")
     run(body())
     assert taken_ids(shared, before) == []
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from beltsight.errors import ConfigError, LinkError, MissingExtraError
+from beltsight.line.actuators.cancel import heed_cancel
 
 if TYPE_CHECKING:
     import aiomqtt
@@ -264,8 +265,8 @@ class Session:
         )
         client.pending_calls_threshold = _MOST_WAITING
         try:
-            await client.__aenter__()
-            granted = await client.subscribe(list(topics)) if topics else ()
+            await heed_cancel(client.__aenter__())
+            granted = await heed_cancel(client.subscribe(list(topics)))
         except aiomqtt.MqttError as error:
             await _drop(client)
             raise LinkError(self._refused(error)) from error
@@ -292,7 +293,8 @@ class Session:
         if self._client is None or self._lost:
             raise LinkError(f"{self._place}: {self._lost or 'not connected'}; connect again")
         try:
-            await self._client.publish(note.topic, note.payload, note.qos, note.retain)
+            sent = self._client.publish(note.topic, note.payload, note.qos, note.retain)
+            await heed_cancel(sent)
         except (MqttError, ValueError, OSError) as error:
             raise LinkError(f"{self._place}: could not publish {note.topic}: {error}") from error
 

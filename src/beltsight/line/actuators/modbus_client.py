@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from beltsight.errors import LinkError, MissingExtraError
+from beltsight.line.actuators.cancel import heed_cancel
 
 if TYPE_CHECKING:
     from pymodbus.client import AsyncModbusTcpClient
@@ -84,7 +85,7 @@ class Registers:
             trace_connect=lambda up: None if up else _end_request(client, "the PLC has ended it"),
         )
         self._client = client
-        if not await client.connect():
+        if not await heed_cancel(client.connect()):
             raise LinkError(
                 f"{self._place}: nothing answers; is the PLC's Modbus server on, and are host and "
                 "port right?"
@@ -143,7 +144,7 @@ class Registers:
             if client is None or not client.connected:
                 raise LinkError(f"{self._place}: {what}: not connected; connect again")
             try:
-                answer = await request(client)
+                answer = await heed_cancel(request(client))
             except (ModbusException, OSError, ValueError, IndexError, struct.error) as error:
                 self.drop()
                 raise LinkError(
