@@ -40,7 +40,7 @@ package: .venv-dev/.done  ## Build the wheel and the source package.
 
 # Some of them: make bench BENCH='latency pipeline'. Fail under a floor: OPTIONS=--assert. Figures to be
 # published: RESULTS=benchmarks/results
-BENCH ?= startup latency pipeline archive answers augmentation check_trashnet finetune
+BENCH ?= startup latency pipeline archive answers augmentation check_trashnet finetune store find belt
 RESULTS ?= build/bench
 OPTIONS :=
 
@@ -64,5 +64,5 @@ clean:  ## Remove everything that make made.
 	@$(PYTHON) -c 'import sys; sys.exit("Beltsight needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv-dev
 	$(DEV)/python -m pip install --quiet --upgrade pip
-	$(DEV)/pip install --quiet --editable '.[train,tensorboard,openvino,archive]' --group dev
+	$(DEV)/pip install --quiet --editable '.[train,tensorboard,openvino,archive,industrial,postgres]' --group dev
 	@touch $@

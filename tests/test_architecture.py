@@ -35,7 +35,8 @@ STUDIES_MAY_IMPORT = (  # docs/api.md says so
     "beltsight.scene", "beltsight.dataset.soil", "beltsight.reliability", "beltsight.selective",
     "beltsight.novelty", "beltsight.routing", "beltsight.explain", "beltsight.robustness",
     "beltsight.metrics", "beltsight.dataset.idx", "beltsight.engines", "beltsight.bench",
-    "beltsight.quantization", "beltsight.machine",
+    "beltsight.quantization", "beltsight.machine", "beltsight.line", "beltsight.store",
+    "beltsight.errors",
 )  # fmt: skip
 STUDIES_MAY_ALSO = {("beltsight.model", "DEFAULT_MODEL")}
 

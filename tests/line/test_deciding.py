@@ -80,7 +80,7 @@ class Bench:
         file = folder / "policy.toml"
         file.write_text(POLICY)
         decider = bind(load_policy(file), TASKS, "ab" * 32, thresholds={"material": 0.6})
-        jets = ActuatorSettings(name="jets", routes="metal", distance_mm=600, lanes=[(0, 560)])  # type: ignore[arg-type]
+        jets = ActuatorSettings(name="jets", routes="metal", distance_mm=600, lanes=[(0, 560)])
         self.odometer = Odometer(BeltSettings(mm_per_count=0.1))
         self.odometer.update(10.0, 1000)
         self.belt = self.odometer.update(10.1, 3500)
@@ -184,7 +184,8 @@ def test_too_late_is_said(bench: Bench) -> None:
 
 def test_the_belt_goes_on_while_the_model_works(bench: Bench) -> None:
     moved = move_on(bench.belt, 10.12, 0.1)
-    assert (moved.position_mm, moved.count, moved.time_s) == (pytest.approx(300.0), 3000, 10.12)
+    assert moved.position_mm == pytest.approx(300.0)
+    assert (moved.count, moved.time_s) == (3000, 10.12)
     assert move_on(bench.belt, 9.0, 0.1).position_mm == bench.belt.position_mm
     # 220 mm before the jets' lead is in time at the frame, and late 60 ms afterwards.
     item = ready(answered("metal"), at_mm=-40.0)

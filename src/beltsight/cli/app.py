@@ -89,6 +89,7 @@ def _register() -> None:
         evaluate,
         export,
         fetch,
+        line,
         log,
         policy,
         predict,
@@ -123,6 +124,9 @@ def _register() -> None:
     )
     for module in modules:
         app.command(module.__name__.rpartition(".")[2])(_until_reader_leaves(module.command))
+    for command in line.app.registered_commands:
+        command.callback = _until_reader_leaves(command.callback) if command.callback else None
+    app.add_typer(line.app)
 
 
 def _until_reader_leaves(command: Callable[..., None]) -> Callable[..., None]:

@@ -27,7 +27,6 @@ from beltsight.line.segment import Finder
 from beltsight.line.settings import LineSettings
 from beltsight.line.supply import Supply
 from beltsight.line.track import Tracker
-from beltsight.line.views import ViewChooser
 from beltsight.model import Model
 from beltsight.policy import load_policy
 from beltsight.records import Prediction
@@ -120,7 +119,7 @@ class OpenLine:
             odometer=self.odometer,
             finder=Finder(settings.view, settings.find),
             tracker=Tracker(settings.view, settings.track),
-            chooser=ViewChooser(settings.view, settings.views),
+            views=settings.views,
             inference=self.inference,
             book=self.book,
             deciding=self.deciding,
@@ -134,6 +133,17 @@ class OpenLine:
         )
         self.line = Line(parts, settings.schedule, settings.health, settings.run)
         self.links.start()
+
+    def settle(self, timeout_s: float) -> bool:
+        """Wait until all that was asked is answered, decided, committed, and sent or given up."""
+        end_s = time.monotonic() + timeout_s
+        if not self.line.settle(timeout_s):
+            return False
+        while time.monotonic() < end_s:
+            if self.reporter.settled >= self.deciding.submitted:
+                return True
+            time.sleep(0.0005)
+        return False
 
     def close(self) -> str | None:
         """End everything: items on their way are decided, peers told, the log written.

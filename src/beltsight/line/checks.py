@@ -114,7 +114,7 @@ def _timing(settings: LineSettings, model: Model) -> Check:
         return Check("timing", "warning", _NO_SPEED)
     nearest = min(settings.schedule.actuators, key=lambda one: one.distance_mm)
     lead_ms = nearest.lead_ms + nearest.latency_ms + settings.run.decide_ms
-    room_ms = (nearest.distance_mm - settings.views.last_mm) / speed_mm_s * 1000.0 - lead_ms
+    room_ms = (nearest.distance_mm - settings.views.last_by_mm) / speed_mm_s * 1000.0 - lead_ms
     side = model.card.preparation
     photo = np.zeros((1, side.height, side.width, 3), np.uint8)
     times_ms = []
@@ -128,7 +128,7 @@ def _timing(settings: LineSettings, model: Model) -> Check:
         f"{speed_mm_s:.0f} mm/s; an answer takes {answer_ms:.1f} ms"
     )
     if room_ms < 3 * answer_ms:
-        return Check("timing", "wrong", f"{text}: move the actuator, or lower views.last_mm")
+        return Check("timing", "wrong", f"{text}: move the actuator, or lower views.last_by_mm")
     return Check("timing", "good", text)
 
 

@@ -108,6 +108,10 @@ class Deciding:
         situation: the line as it is now.
         watch: told of each item, in the deciding thread; may be anything quick.
         crops: keep a JPEG of each item in the log.
+
+    Attributes:
+        unlogged: items whose rows the log did not take.
+        submitted: commands that were given to the links.
     """
 
     def __init__(
@@ -142,6 +146,7 @@ class Deciding:
         self._waiting = 0
         self._waiting_lock = threading.Lock()
         self.unlogged = 0
+        self.submitted = 0
 
     @property
     def uncommitted(self) -> int:
@@ -186,9 +191,10 @@ class Deciding:
         ]
 
         def send(ids: range) -> None:
-            self._wait(-1)
             for command in commands:
+                self.submitted += 1
                 self._links.submit(command)
+            self._wait(-1)
 
         self._wait(+1)
         try:

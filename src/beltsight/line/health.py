@@ -246,7 +246,8 @@ class HealthWatch:
             if value is not None:
                 level = self._held(name, before.level, _level(value, limits), time_s)
             readings[name] = Reading(name, value, level)
-        worst = max((r.level for r in readings.values()), key=_ORDER.index, default="good")
+        levels = [reading.level for reading in readings.values()]
+        worst: Level = max(levels, key=_ORDER.index, default="good")
         self.health = Health(worst, readings)
         return self.health
 

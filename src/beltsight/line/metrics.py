@@ -66,8 +66,8 @@ class LineCollector:
         readings = now.health.readings.values()
         levels = {(reading.name,): _LEVELS.index(reading.level) for reading in readings}
         yield _gauge("health_level", "0 good, 1 warning, 2 fault.", levels, "reading")
-        values = {(r.name,): r.value for r in readings if r.value is not None}
-        yield _gauge("health_value", "Readings of health.", values, "reading")
+        told = {(r.name,): r.value for r in readings if r.value is not None}
+        yield _gauge("health_value", "Readings of health.", told, "reading")
         yield _gauge("log_healthy", "Whether the log takes rows.", {(): now.store.healthy})
         yield _gauge("log_waiting_rows", "Rows not on disk yet.", {(): now.store.waiting_rows})
         yield _counter("log_rows", "Rows on disk.", {(): now.store.committed})
@@ -111,7 +111,7 @@ class MetricsServer:
         self._thread.join(5.0)
 
 
-_Values = Mapping[tuple[str, ...], Any]
+_Values = Mapping[Any, Any]  # labels -> value
 
 
 def _by(counts: Mapping[str, int]) -> _Values:

@@ -62,7 +62,7 @@ def measure_optics(
     belt = _belt_mask(image.shape, small.shape, items_xyxy)
     seen = small[belt] if belt.any() else small.reshape(-1, 3)
     red, green, blue = (float(value) for value in np.median(seen, axis=0))
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    grey: NDArray[np.uint8] = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
     thin = image[::4, ::4]
     clipped = float(((thin <= _BLACK).all(axis=2) | (thin >= _WHITE).all(axis=2)).mean())
     return Optics(

@@ -29,10 +29,12 @@ class Reporter:
 
     Attributes:
         unlogged: rows that the log did not take.
+        settled: commands that have their outcome.
     """
 
     def __init__(self, log: Log, run_id: str, clocks: Clocks, figures: FigureBook) -> None:
         self.unlogged = 0
+        self.settled = 0
         self._log = log
         self._run_id = run_id
         self._clocks = clocks
@@ -77,6 +79,7 @@ class Reporter:
     def outcome(self, command: Command, outcome: SentOutcome, when_s: float) -> None:
         """What became of a command."""
         self._figures.add_command(outcome)
+        self.settled += 1
         if len(self._commands) >= _KEPT:
             self._commands.pop(next(iter(self._commands)))
         self._commands[command.command_id] = command

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,10 +32,11 @@ from beltsight.line.schedule_settings import ScheduleSettings
 from beltsight.line.segment import Finder
 from beltsight.line.supply import Supply
 from beltsight.line.track import Track, Tracked, Tracker
-from beltsight.line.views import ViewChooser
+from beltsight.line.views import Taken, ViewSettings, take, wanted_views
 from beltsight.records import Frame, Prediction
 
 _LOOK_EVERY = 8  # frames, at which camera and lamp are looked at
+_KEPT_IDS = 65_536
 
 
 class RunSettings(BaseModel):
@@ -77,7 +79,7 @@ class Parts:
         odometer: of the belt.
         finder: of items.
         tracker: follows them.
-        chooser: which views are asked.
+        views: which views are asked.
         inference: answers crops.
         book: items on their way.
         deciding: decides them.
@@ -94,7 +96,7 @@ class Parts:
     odometer: Odometer
     finder: Finder
     tracker: Tracker
-    chooser: ViewChooser
+    views: ViewSettings
     inference: Inference[ViewKey]
     book: ItemBook
     deciding: Deciding
@@ -149,6 +151,8 @@ class Line:
         self._nearest_mm = min(a.distance_mm for a in schedule.actuators)
         self._lead_ms = max(a.lead_ms + a.latency_ms for a in schedule.actuators)
         self._closed: dict[int, None] = {}  # items that no view is asked of any more
+        self._taken: dict[int, list[Taken]] = {}  # views of those that are open
+        self._frame_gap_s = 1 / 30
         self._lost = RecentShare(self._health_settings.span_s)
         self._late = RecentShare(self._health_settings.span_s)
         self._latest = Figures()
@@ -189,6 +193,8 @@ class Line:
         before = parts.shared.belt
         belt = parts.odometer.update(frame.time_s, frame.encoder_count)
         moved_mm = belt.position_mm - before.position_mm if before else 0.0
+        if before is not None and 0 < belt.time_s - before.time_s < 1:
+            self._frame_gap_s = belt.time_s - before.time_s
         parts.shared.belt = belt
         if before is None:
             parts.begin(belt)
@@ -229,29 +235,40 @@ class Line:
         """Take an item's place in, and ask a view of it where one is wanted."""
         book = self.parts.book
         book.see(_place(track), frame.time_s)
-        choice = self.parts.chooser.choose(track)
-        if choice.wanted and track.region is not None:
+        taken = self._taken.setdefault(track.item_id, [])
+        views = self.parts.views
+        assert self.parts.shared.belt is not None
+        wanted = wanted_views(
+            track, self.parts.shared.belt, taken, views, frame_s=self._frame_gap_s
+        )
+        if wanted and track.region is not None:
+            taken.append(take(track))
             crop = crop_item(frame.image, track.region, self.settings.crop_margin)
             key = book.ask(track.item_id, frame.time_s, crop)
             if not self.parts.inference.submit(key, crop):
                 refused = Prediction(None, error="the model had no room for another view")
                 self._decide(book.answer(key, refused))
-        if choice.last:
+        if len(taken) >= views.per_item or (taken and track.u_mm > views.last_by_mm):
             self._close(track.item_id)
 
     def _close(self, item_id: int) -> None:
         if item_id not in self._closed:
-            self._closed[item_id] = None
-            if len(self._closed) > 65_536:
-                self._closed.pop(next(iter(self._closed)))
+            self._forget(item_id)
             self._decide(self.parts.book.close(item_id))
+
+    def _forget(self, item_id: int) -> None:
+        """No view is asked of an item any more."""
+        self._taken.pop(item_id, None)
+        self._closed[item_id] = None
+        if len(self._closed) > _KEPT_IDS:
+            self._closed.pop(next(iter(self._closed)))
 
     def _decide_overdue(self, belt: BeltState) -> None:
         """Items that cannot wait for another frame."""
         ahead_ms = self._lead_ms + self.settings.decide_ms
         reach_mm = self._nearest_mm - max(belt.speed_mm_s, 0.0) * ahead_ms / 1000.0
         for item in self.parts.book.overdue(belt.position_mm - reach_mm):
-            self._closed[item.place.item_id] = None
+            self._forget(item.place.item_id)
             self._decide(item)
 
     def _decide(self, item: ReadyItem | None) -> None:
@@ -271,7 +288,7 @@ class Line:
             self._optics = OpticsWatch(self._health_settings, frame.time_s)
         view = parts.finder.view
         boxes = [track.box_xyxy for track in tracked.tracks]
-        along = "x" if view.direction in ("left", "right") else "y"
+        along: Literal["x", "y"] = "x" if view.direction in ("left", "right") else "y"
         readings = self._optics.update(measure_optics(frame.image, boxes, along), frame.time_s)
         figures, counts = self.figures, parts.supply.counts
         self._latest = figures

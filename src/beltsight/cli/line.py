@@ -1,0 +1,275 @@
+"""``beltsight line``"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from beltsight.line.assemble import OpenLine
+    from beltsight.line.runner import Seen
+    from beltsight.line.settings import LineSettings
+
+app = typer.Typer(
+    name="line",
+    help="The belt: from camera frames to the right bin, in time.",
+    no_args_is_help=True,
+)
+
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="LINE.TOML", help="The line's file.", show_default=False)
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", help="No live view; a line of text when it ends.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+_VIEWS_PER_S = 4.0
+
+
+@app.command("run")
+def run(
+    file: FileArgument,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Stop after so long; else at Ctrl-C.")
+    ] = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Run a line until Ctrl-C, or the end of its file.
+
+    Every decision is in the log before its command leaves. See docs/line.md.
+    """
+    from beltsight.line.assemble import open_line
+    from beltsight.line.cameras import EndOfFrames
+    from beltsight.line.settings import load_line
+
+    opened = open_line(load_line(file))
+
+    def frames() -> Iterator[None]:
+        end_s = None if seconds is None else time.monotonic() + seconds
+        while end_s is None or time.monotonic() < end_s:
+            try:
+                opened.line.step()
+            except EndOfFrames:
+                return
+            yield
+
+    _work(opened, frames(), opened.close, quiet=quiet or json)
+    _tell(opened, json, {})
+
+
+@app.command("simulate")
+def simulate(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[LINE.TOML]", help="A line's file (default: the packaged one)."),
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            help="Items are cut from these, a folder or CSV (default: the demo's)."
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of the photos: train, val, test or all.")] = "all",
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of belt.")] = 20.0,
+    real_time: Annotated[
+        bool, typer.Option("--real-time", help="Frames come when they are due.")
+    ] = False,
+    video: Annotated[
+        Path | None, typer.Option(help="Write what is seen and decided to this .mp4 file.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A setting, e.g. simulation.items.rate_per_s=20."
+        ),
+    ] = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Run a line on a simulated belt of real photos, and tell how well it did.
+
+    All of the line is real but camera, belt and controller. Its log is kept where the line's file
+    says, by default in line.db beside it; without a file, it is thrown away.
+    """
+    from tempfile import TemporaryDirectory
+
+    from beltsight.config import ASSETS, parse_value
+    from beltsight.line.settings import load_line
+
+    overrides = {"source": "simulation"}
+    for pair in set_ or []:
+        key, _, value = pair.partition("=")
+        overrides[key.strip()] = parse_value(value.strip())
+    with TemporaryDirectory(prefix="beltsight-line-") as folder:
+        if file is None:
+            overrides.setdefault("store.url", f"{folder}/line.db")
+        settings = load_line(file or ASSETS / "line" / "line.toml", overrides)
+        _simulate(settings, photos, split, seconds, real_time, video, quiet, json)
+
+
+@app.command("check")
+def check(file: FileArgument, json: JsonOption = False) -> None:
+    """Look at all that can be known before the belt moves: model, policy, log, camera, links.
+
+    The exit status is 1 where something is wrong.
+    """
+    from beltsight.cli.console import print_json, print_line
+    from beltsight.line.checks import check_line
+    from beltsight.line.settings import load_line
+
+    found = []
+    for one in check_line(load_line(file)):
+        found.append(one)
+        if not json:
+            mark = {"good": "ok     ", "warning": "warning", "wrong": "WRONG  "}[one.result]
+            print_line(f"{mark}  {one.what}: {one.text}")
+    if json:
+        print_json([{"what": c.what, "result": c.result, "text": c.text} for c in found])
+    if any(one.result == "wrong" for one in found):
+        raise typer.Exit(1)
+
+
+def _simulate(
+    settings: LineSettings,
+    photos: Path | None,
+    split: str,
+    seconds: float,
+    real_time: bool,
+    video: Path | None,
+    quiet: bool,
+    json: bool,
+) -> None:
+    from beltsight.cli.console import note
+    from beltsight.dataset import load_dataset
+    from beltsight.line.simulate.film import Film
+    from beltsight.line.simulate.play import Play, PlaySettings
+
+    samples = load_dataset(photos).select(split).samples if photos else None
+    with _drawing(quiet or json) as progress:
+        play = Play(settings, PlaySettings(seconds, real_time), samples=samples, progress=progress)
+    note(f"beltsight: {play.simulation.belt.stock_told}")
+    film = Film(video, play) if video is not None else None
+
+    def frames() -> Iterator[Seen]:
+        for seen in play.frames():
+            if film is not None:
+                film.add(seen)
+            yield seen
+
+    try:
+        _work(play.opened, frames(), play.close, quiet=quiet or json)
+    finally:
+        if film is not None:
+            film.close()
+            note(f"beltsight: wrote {video} ({film.codec})")
+    _tell(play.opened, json, play.score().to_record())
+
+
+def _work(
+    opened: OpenLine, frames: Iterator[Any], close: Callable[[], str | None], *, quiet: bool
+) -> None:
+    """Go through the frames with a live view; whatever happens, the line is closed."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from beltsight.cli.console import note
+    from beltsight.cli.line_view import line_view
+    from beltsight.line.snapshot import take_snapshot
+
+    console = Console(stderr=True)
+    shown = not quiet and console.is_terminal
+    start_s = time.monotonic()
+    with _metrics(opened), Live(console=console, auto_refresh=False, transient=True) as live:
+        due_s = start_s
+        try:
+            for _ in frames:
+                now_s = time.monotonic()
+                if shown and now_s >= due_s:
+                    due_s = now_s + 1 / _VIEWS_PER_S
+                    live.update(line_view(take_snapshot(opened), now_s - start_s), refresh=True)
+        except KeyboardInterrupt:
+            note("beltsight: stopping; items on their way are decided first")
+        finally:
+            unkept = close()
+    if unkept:
+        note(f"beltsight: {unkept}")
+
+
+@contextmanager
+def _metrics(opened: OpenLine) -> Iterator[None]:
+    from beltsight.cli.console import note
+
+    wanted = opened.settings.metrics
+    if not wanted.port:
+        yield
+        return
+    from beltsight.line.metrics import MetricsServer
+    from beltsight.line.snapshot import take_snapshot
+
+    server = MetricsServer(lambda: take_snapshot(opened), wanted.host, wanted.port)
+    note(f"beltsight: metrics at http://{wanted.host}:{server.port}/metrics")
+    try:
+        yield
+    finally:
+        server.close()
+
+
+@contextmanager
+def _drawing(quiet: bool) -> Iterator[Callable[[str, float], None] | None]:
+    """A bar while the belt is drawn."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("drawing the belt", total=1.0)
+
+        def progress(what: str, share: float) -> None:
+            bar.update(task, description=what, completed=share)
+
+        yield progress
+
+
+def _tell(opened: OpenLine, json: bool, score: dict[str, Any]) -> None:
+    """What came of a run."""
+    from beltsight.cli.console import print_json, print_line
+    from beltsight.line.snapshot import take_snapshot
+
+    now = take_snapshot(opened)
+    if json:
+        print_json({"run": opened.run_id, **now.to_record(), **({"score": score} if score else {})})
+        return
+    figures = now.figures
+    print_line(
+        f"{figures.items:,} items decided from {figures.frames:,} frames, {figures.late:,} late; "
+        f"the log has {now.store.committed:,} rows"
+    )
+    for name, text in _SCORED.items():
+        part = score.get("all", {}).get(name)
+        if part and part["of"]:
+            low, high = part["interval"]
+            print_line(
+                f"{text}: {part['count']:,} of {part['of']:,} = {part['share']:.1%} "
+                f"({low:.1%} to {high:.1%})"
+            )
+
+
+_SCORED = {
+    "found": "found",
+    "counted_once": "counted exactly once",
+    "right_material": "right material",
+    "on_time": "on time",
+    "as_decided": "fell where it was decided",
+    "right_bin": "fell into the right bin",
+}

@@ -1,0 +1,197 @@
+"""A line on a simulated belt: camera, peers and clock are simulated, all else is real."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from beltsight.line.actuators.simulated import SimulatedActuator, SimulatedSettings
+from beltsight.line.assemble import OpenLine, Outside
+from beltsight.line.deciding import Clocks, Decided
+from beltsight.line.runner import Seen
+from beltsight.line.settings import LineSettings
+from beltsight.line.simulate.motion import EncoderLook, SimulatedEncoder, VirtualClock
+from beltsight.line.simulate.plc import Station
+from beltsight.line.simulate.score import Counted, Score, score
+from beltsight.line.simulate.strip import Progress
+from beltsight.line.simulate.valves import act
+from beltsight.line.simulate.world import Run, SimulatedBelt, Simulation, simulate, start
+from beltsight.policy import MATERIAL
+from beltsight.records import Sample
+
+_NO_WATCHDOG_MS = 1e9
+_SETTLE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlaySettings:
+    """How a simulated line is run.
+
+    Args:
+        seconds: of belt.
+        real_time: frames come when they are due; else as fast as they are worked through, and
+            times are the belt's own.
+        run: speed changes, slips and faults.
+    """
+
+    seconds: float = 20.0
+    real_time: bool = False
+    run: Run = field(default_factory=Run)
+
+
+class Play:
+    """A line on a simulated belt.
+
+    Args:
+        settings: of the line; its links must be simulated.
+        play: how it is run.
+        belt: a belt that was drawn before; else one is drawn.
+        samples: photos to cut items from; the packaged ones by default.
+        folder: where a long belt's picture may lie; else in memory.
+        progress: told while the belt is drawn.
+
+    Attributes:
+        opened: the line.
+        simulation: the belt's side.
+        decided: what was decided, by item.
+    """
+
+    def __init__(
+        self,
+        settings: LineSettings,
+        play: PlaySettings,
+        *,
+        belt: SimulatedBelt | None = None,
+        samples: Sequence[Sample] | None = None,
+        folder: Path | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.play = play
+        self.decided: dict[int, Decided] = {}
+        self._lock = threading.Lock()
+        run = _run_of(settings, play)
+        if belt is None:
+            self.simulation: Simulation = simulate(
+                settings.simulation, settings.view, samples, run, folder=folder, progress=progress
+            )
+        else:
+            self.simulation = start(belt, settings.simulation, run)
+        self._wall_s = time.time()
+        self._peers = [self._peer(link, settings) for link in settings.links]
+        self._cameras = iter([self.simulation.camera])
+        self.opened = OpenLine(settings, self._outside(), self._note)
+
+    def frames(self) -> Iterator[Seen]:
+        """Run the line; each frame as it was seen.
+
+        Not in real time, each frame is worked through to the last command before the next one.
+        """
+        line, clock = self.opened.line, self.simulation.clock
+        while clock() < self.play.seconds:
+            seen = line.step()
+            if not self.play.real_time:
+                self._wait_for_peers()
+                self.opened.settle(_SETTLE_S)
+            if seen is not None:
+                yield seen
+
+    def _wait_for_peers(self) -> None:
+        """Hold the belt until the peers know that the line runs: beats take their own time."""
+        end_s = time.monotonic() + _SETTLE_S
+        while any(peer.plc.program.is_safe for peer in self._peers) and time.monotonic() < end_s:
+            time.sleep(0.001)
+
+    def close(self) -> str | None:
+        """End the line; what could not be stored, or None."""
+        if not self.play.real_time:
+            self.opened.settle(_SETTLE_S)
+        return self.opened.close()
+
+    def score(self) -> Score:
+        """What the line made of the items that passed its last actuator; after :meth:`close`."""
+        settings, belt = self.opened.settings, self.simulation.belt
+        stations = _stations(settings)
+        switches = [switch for peer in self._peers for switch in peer.plc.switches]
+        fallen = act(sorted(switches, key=lambda s: s.time_s), stations, belt.motion, belt.truth)
+        end_mm = belt.position_mm(self.simulation.clock())
+        passed_mm = end_mm - max(s.distance_mm for s in stations) - 2 * belt.truth.longest_mm
+        truth = belt.truth.between(belt.truth.start_mm, passed_mm)
+        counted = [
+            one
+            for one in map(_counted, list(self.decided.values()))
+            if one.belt_position_mm < passed_mm + belt.truth.longest_mm
+        ]
+        bin_of = {r: one.name for one in settings.schedule.actuators for r in one.routes}
+        return score(
+            truth,
+            [one for one in counted if one.belt_position_mm < passed_mm],
+            {item.item_id: fallen.bin_of(item.item_id) for item in truth},
+            self.opened.decider.policy,
+            bin_of=bin_of,
+            shots=fallen.shots,
+        )
+
+    def _outside(self) -> Outside:
+        clock = self.simulation.clock
+        pause: Callable[[float], None] = time.sleep
+        if isinstance(clock, VirtualClock):
+            virtual = clock
+            pause = lambda seconds: _advance(virtual, seconds)  # noqa: E731
+        return Outside(
+            lambda: next(self._cameras, None) or self.simulation.reopen(),
+            self._peers,
+            Clocks(clock, lambda: self._wall_s + clock()),
+            pause,
+        )
+
+    def _peer(self, link: object, settings: LineSettings) -> SimulatedActuator:
+        assert isinstance(link, SimulatedSettings)
+        bits: dict[str, object] = {
+            "counter_bits": settings.belt.counter_bits,
+            "reversed": settings.belt.reversed,
+        }
+        if not self.play.real_time:  # the belt's time has nothing to do with that of the beats
+            bits["watchdog_ms"] = _NO_WATCHDOG_MS
+        plc = link.plc.model_copy(update=bits)
+        simulation = self.simulation
+        look = simulation.encoder.look
+        counted = simulation.belt.motion.with_slips(simulation.run.slips)
+        own = SimulatedEncoder(counted, look, simulation.clock, simulation.settings.seed + 1)
+        return SimulatedActuator(link.model_copy(update={"plc": plc}), own.at, simulation.clock)
+
+    def _note(self, decided: Decided) -> None:
+        with self._lock:
+            self.decided[decided.item.place.item_id] = decided
+
+
+def _run_of(settings: LineSettings, play: PlaySettings) -> Run:
+    belt = settings.belt
+    look = EncoderLook(
+        mm_per_count=belt.mm_per_count, counter_bits=belt.counter_bits, reversed=belt.reversed
+    )
+    run = play.run
+    return Run(run.changes, run.slips, look, (), run.faults, play.real_time)
+
+
+def _stations(settings: LineSettings) -> list[Station]:
+    return [
+        Station(one.name, one.distance_mm, one.lanes, one.latency_ms)
+        for one in settings.schedule.actuators
+    ]
+
+
+def _counted(decided: Decided) -> Counted:
+    place = decided.item.place
+    answer = decided.decision.prediction.tasks.get(MATERIAL)
+    return Counted(
+        place.item_id, place.belt_position_mm, place.lateral_mm,
+        answer.label if answer else None, decided.decision.route,
+        decided.planned.outcome != "late",
+    )  # fmt: skip
+
+
+def _advance(clock: VirtualClock, seconds: float) -> None:
+    clock.advance(clock() + seconds)
