@@ -14,20 +14,13 @@ studies/test_looks.csv: once, when everything is decided.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.outcome import (
-    REPOSITORY,
-    Check,
-    conditions,
-    finish,
-    options,
-)
+from benchmarks.outcome import Check, conditions, finish, options, trashnet
 
 MOST_BF16, LEAST_AGREEMENT, MOST_LOSS = 2, 0.985, 0.005
 REFERENCE = "onnxruntime-cpu"
@@ -169,11 +162,7 @@ def show(who: str, found: dict[str, Any]) -> None:
 def load_samples(split: str, limit: int | None) -> Sequence[Any]:
     import beltsight
 
-    folder = os.environ.get("BELTSIGHT_DATA") or REPOSITORY.parent / "shared" / "data"
-    data = Path(folder) / "trashnet"
-    if not data.is_dir():
-        sys.exit(f"{data} is not here; set BELTSIGHT_DATA")
-    return beltsight.load_dataset(data).select(split).samples[:limit]
+    return beltsight.load_dataset(trashnet()).select(split).samples[:limit]
 
 
 def main() -> None:

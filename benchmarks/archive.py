@@ -32,11 +32,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.outcome import (
     DEMO,
     Check,
-    conditions,
+    begin,
     finish,
-    keep_to_cores,
     network_options,
-    options,
+    network_record,
+    stream_options,
 )
 
 SHARES = {"resnet50": 0.90, "resnet18": 0.75}
@@ -230,20 +230,16 @@ def checks_of(results: dict[str, dict[str, Any]], photos: int) -> Iterator[Check
 
 
 def main() -> None:
-    parser = options(__doc__)
-    network_options(parser)
+    parser = network_options(__doc__)
+    stream_options(parser)
     parser.add_argument("--backbones", nargs="+", default=list(SHARES))
     parser.add_argument("--photos", type=int, default=100_000)
     parser.add_argument("--kill-photos", type=int, default=5_000, help="of the run that is killed")
     parser.add_argument(
         "--bare", type=int, default=600, help="photos of a turn of the bare network"
     )
-    parser.add_argument("--batch", type=int, default=4, help="photos per call")
-    parser.add_argument("--engine", help="default: the faster one")
-    given = parser.parse_args()
-    keep_to_cores(given.threads)
-    machine, engine = conditions(), given.engine
-    results = {}
+    given, machine = begin(parser)
+    results, engine = {}, given.engine
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make_archive(folder, given.photos)
@@ -252,12 +248,10 @@ def main() -> None:
             given.engine = engine
             results[backbone] = measure(backbone, given.models or folder, folder, given)
     record = {
-        "what": f"beltsight predict over {given.photos:,} photos (512 x 384), int8",
-        "machine": machine,
-        "threads": given.threads,
+        **network_record(
+            f"beltsight predict over {given.photos:,} photos (512 x 384), int8", machine, given
+        ),
         "batch": given.batch,
-        "weights": "those in --models" if given.models else "random",
-        "float_layers": given.float_layers,
         "networks": results,
     }
     finish(record, list(checks_of(results, given.photos)), given)

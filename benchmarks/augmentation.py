@@ -8,10 +8,6 @@ One thread; CPU time, since the worker runs beside training. The peer draws from
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 import time
@@ -22,8 +18,10 @@ from typing import Any
 import cv2
 import torch
 from torch import Tensor
-from torchvision import __version__ as torchvision_version
 from torchvision.transforms import InterpolationMode, v2
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.outcome import DEMO, Check, conditions, finish, options
 
 import beltsight
 from beltsight.train.augment import STRENGTHS, make_augmentation, more
@@ -34,7 +32,6 @@ WARM_UP = 20
 SIDE_PX = 256
 LIMITS_MS = {"strong": 3.5}
 PEER = "torchvision, as strong"
-DEMO = Path(beltsight.__file__).parent / "assets" / "demo"
 
 
 def prepared_photos() -> list[Tensor]:
@@ -95,34 +92,29 @@ def summary(times: list[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--assert", dest="check", action="store_true", help="fail over a limit")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON")
-    given = parser.parse_args()
+    given = options(__doc__).parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    machine = conditions()
     rows = {name: summary(times) for name, times in time_draws(prepared_photos()).items()}
     for name, row in rows.items():
         spread = f"{row['ms_p10']:.2f} to {row['ms_p90']:.2f}, mean {row['ms_mean']:.2f}"
         print(f"{name:24} {row['ms_median']:6.2f} ms  ({spread})")
     ratio = rows[PEER]["ms_median"] / rows["strong"]["ms_median"]
     print(f"torchvision's transforms take {ratio:.1f} times as long as strong")
-    if given.out:
-        versions = f"OpenCV {cv2.__version__}, torchvision {torchvision_version}"
-        machine = f"{platform.machine()}, 1 of {os.cpu_count()} cores"
-        record = {
-            "draws": DRAWS,
-            "photo": f"{SIDE_PX} x {SIDE_PX}",
-            "time": "CPU time of one thread; median, mean, 10th and 90th percentile",
-            "machine": f"{machine}, Python {sys.version.split()[0]}, {versions}",
-            "times": rows,
-            "torchvision_to_strong": round(ratio, 2),
-        }
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    late = [name for name, limit in LIMITS_MS.items() if rows[name]["ms_median"] > limit]
-    if given.check and late:
-        sys.exit(f"over the limit: {', '.join(late)}")
+    record = {
+        "draws": DRAWS,
+        "photo": f"{SIDE_PX} x {SIDE_PX}",
+        "time": "CPU time of one thread; median, mean, 10th and 90th percentile",
+        "machine": machine,
+        "times": rows,
+        "torchvision_to_strong": round(ratio, 2),
+    }
+    checks = [
+        Check(f"{name}, ms", rows[name]["ms_median"], most=limit)
+        for name, limit in LIMITS_MS.items()
+    ]
+    finish(record, checks, given)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,7 @@ peer figure: other duplicate finders do other work.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -19,8 +16,10 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.outcome import Check, conditions, finish, keep_to_cores, options, trashnet
+
 LIMIT_S = 20.0
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def run_check(data: Path) -> tuple[float, dict[str, int]]:
@@ -34,45 +33,30 @@ def run_check(data: Path) -> tuple[float, dict[str, int]]:
     return seconds, json.loads(done.stdout)["problems"]
 
 
-def measure(data: Path, runs: int) -> dict[str, object]:
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    os.sched_setaffinity(0, cores)
-    results = [run_check(data) for _ in range(runs)]
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    given = parser.parse_args()
+    data = trashnet()
+    keep_to_cores(2)
+    machine = conditions()
+    results = [run_check(data) for _ in range(given.runs)]
     seconds = [second for second, _ in results]
-    return {
+    median = statistics.median(seconds)
+    print(f"beltsight check: {median:.2f} s ({min(seconds):.2f} to {max(seconds):.2f})")
+    record = {
         "what": "beltsight check TrashNet --json",
+        "machine": machine,
         "photos": 2527,
-        "seconds_median": round(statistics.median(seconds), 3),
+        "seconds_median": round(median, 3),
         "seconds_min": round(min(seconds), 3),
         "seconds_max": round(max(seconds), 3),
-        "runs": runs,
+        "runs": given.runs,
         # The largest of all finished children: the runs above.
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1),
-        "cores": len(cores),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}",
         "problems": results[0][1],
-        "limit_s": LIMIT_S,
     }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--assert", dest="check", action="store_true", help="fail over 20 s")
-    parser.add_argument("--out", type=Path, help="also write the JSON to this file")
-    parser.add_argument("--runs", type=int, default=3)
-    options = parser.parse_args()
-    folder = os.environ.get("BELTSIGHT_DATA") or REPOSITORY.parent / "shared" / "data"
-    data = Path(folder) / "trashnet"
-    if not data.is_dir():
-        sys.exit(f"{data} is not here; set BELTSIGHT_DATA")
-    result = measure(data, options.runs)
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
-    if options.check and float(str(result["seconds_median"])) > LIMIT_S:
-        sys.exit(f"median {result['seconds_median']} s; the limit is {LIMIT_S} s")
+    finish(record, [Check("beltsight check TrashNet, seconds", median, most=LIMIT_S)], given)
 
 
 if __name__ == "__main__":

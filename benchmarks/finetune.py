@@ -11,11 +11,8 @@ are left out.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,11 +20,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 from torchvision import datasets
 from torchvision.transforms import v2
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.outcome import Check, conditions, finish, options, trashnet
 
 import beltsight
 from beltsight.train.loop import BatchDone, Event
@@ -37,7 +38,6 @@ from beltsight.train.settings import TrainSettings
 FLOOR = 1.3
 BATCH, SIZE, THREADS = 32, 224, 2
 WARM_UP = 4
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 class EnoughSeenError(Exception):
@@ -118,13 +118,13 @@ def apart(side: str, data: Path, steps: int) -> float:
     return float(done.stdout)
 
 
-def measure(data: Path, rounds: int, steps: int) -> dict[str, object]:
+def measure(data: Path, rounds: int, steps: int) -> dict[str, Any]:
     bfloat16 = bool(torch.cpu._is_avx512_bf16_supported())
     ours, plain = [], []
     for _ in range(rounds):
         plain.append(apart("plain", data, steps))
         ours.append(apart("ours", data, steps))
-        print(f"plain {plain[-1]:.1f}  ours {ours[-1]:.1f} photos/s", file=sys.stderr)
+        print(f"plain {plain[-1]:.1f}  ours {ours[-1]:.1f} photos/s", flush=True)
     return {
         "what": "fine-tuning all of ResNet-18, 224 px, batches of 32, photos per second",
         "ours_median": round(statistics.median(ours), 1),
@@ -132,39 +132,27 @@ def measure(data: Path, rounds: int, steps: int) -> dict[str, object]:
         "plain_median": round(statistics.median(plain), 1),
         "plain": [round(each, 1) for each in plain],
         "ratio": round(statistics.median(ours) / statistics.median(plain), 2),
-        "floor": FLOOR,
         "steps": steps,
         "precision": "bfloat16" if bfloat16 else "float32",
         "threads": THREADS,
-        "torch": torch.__version__,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}",
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--assert", dest="check", action="store_true", help="fail under the floor")
-    parser.add_argument("--out", type=Path, help="also write the JSON to this file")
+    parser = options(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--side", choices=["ours", "plain"], help="print one side's figure only")
-    options = parser.parse_args()
-    folder = os.environ.get("BELTSIGHT_DATA") or REPOSITORY.parent / "shared" / "data"
-    data = Path(folder) / "trashnet"
-    if not data.is_dir():
-        sys.exit(f"{data} is not here; set BELTSIGHT_DATA")
-    if options.side:
-        work = our_photos_per_second if options.side == "ours" else plain_photos_per_second
-        print(work(data, options.steps))
+    given = parser.parse_args()
+    data = trashnet()
+    if given.side:
+        work = our_photos_per_second if given.side == "ours" else plain_photos_per_second
+        print(work(data, given.steps))
         return
-    result = measure(data, options.rounds, options.steps)
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
-    if options.check and float(str(result["ratio"])) < FLOOR:
-        sys.exit(f"ratio {result['ratio']}; the floor is {FLOOR}")
+    machine = conditions()
+    result = measure(data, given.rounds, given.steps)
+    check = Check("fine-tuning, times as fast as a plain script", result["ratio"], least=FLOOR)
+    finish({**result, "machine": machine}, [check], given)
 
 
 if __name__ == "__main__":

@@ -27,11 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.outcome import (
     DEMO,
     Check,
-    conditions,
+    begin,
     finish,
-    keep_to_cores,
     network_options,
-    options,
+    network_record,
     print_rows,
 )
 
@@ -221,16 +220,13 @@ def checks_of(results: Mapping[str, Mapping[str, Any]]) -> list[Check]:
 
 
 def main() -> None:
-    parser = options(__doc__)
-    network_options(parser)
+    parser = network_options(__doc__)
     parser.add_argument("--backbones", nargs="+", default=BACKBONES)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--turn", type=float, default=1.0, help="least seconds of a turn")
-    given = parser.parse_args()
-    keep_to_cores(given.threads)
+    given, machine = begin(parser)
     from benchmarks.matmul import SIDE, measured_peaks
 
-    machine = conditions()
     peaks = measured_peaks(given.threads, 3, given.turn, SIDE if given.size >= 224 else 256)
     found = ", ".join(f"{peak / 1e9:.0f} in {name}" for name, peak in peaks.items())
     print(f"large matrix products, billion operations a second: {found}")
@@ -240,13 +236,9 @@ def main() -> None:
             results[backbone] = measure(backbone, given.models or Path(temporary), given, peaks)
             show(backbone, results[backbone])
     record = {
-        "what": f"one prepared photo of {given.size} px to a network's outputs, milliseconds",
-        "machine": machine,
-        "threads": given.threads,
+        **network_record("one prepared photo to a network's outputs, milliseconds", machine, given),
         "rounds": given.rounds,
         "turn_s": given.turn,
-        "weights": "those in --models" if given.models else "random",
-        "float_layers": given.float_layers,
         "peak_gigaoperations_per_s": {k: round(v / 1e9, 1) for k, v in peaks.items()},
         "networks": results,
     }

@@ -58,7 +58,8 @@ def int8_model(path: Path, float_layers: int = 0) -> Path:
         path: of the file in float.
         float_layers: how many stay float beside the heads.
     """
-    out = path.with_name(f"{path.stem}-int8.onnx")
+    kept = f"-{float_layers}-float" if float_layers else ""
+    out = path.with_name(f"{path.stem}-int8{kept}.onnx")
     if not out.exists():
         settings = QuantizeSettings(
             split="all", n_calibration=36, keep_count=float_layers, bounds=Bounds(0.0, 1.0)

@@ -67,8 +67,9 @@ def options(doc: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def network_options(parser: argparse.ArgumentParser) -> None:
-    """The options of benchmarks of networks that they make; see benchmarks/networks.py."""
+def network_options(doc: str | None) -> argparse.ArgumentParser:
+    """With those of benchmarks of networks that they make; see benchmarks/networks.py."""
+    parser = options(doc)
     parser.add_argument("--size", type=int, default=224, help="side of a photo in pixels")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
@@ -80,6 +81,41 @@ def network_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--float-layers", type=int, default=0, help="layers that stay float in int8, beside heads"
     )
+    return parser
+
+
+def stream_options(parser: argparse.ArgumentParser) -> None:
+    """What benchmarks of many photos have in common."""
+    parser.add_argument("--engine", help="default: the faster one")
+    parser.add_argument("--batch", type=int, default=4, help="photos per call of the engine")
+
+
+def begin(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """What was asked for, and the machine; from here on it uses as many cores as threads."""
+    given = parser.parse_args()
+    keep_to_cores(given.threads)
+    return given, conditions()
+
+
+def network_record(what: str, machine: dict[str, Any], given: argparse.Namespace) -> dict[str, Any]:
+    """What a figure of a network depends on."""
+    return {
+        "what": what,
+        "machine": machine,
+        "size": given.size,
+        "threads": given.threads,
+        "weights": "those in --models" if given.models else "random",
+        "float_layers": given.float_layers,
+    }
+
+
+def trashnet() -> Path:
+    """The folder of TrashNet; without it the benchmark ends."""
+    folder = os.environ.get("BELTSIGHT_DATA") or REPOSITORY.parent / "shared" / "data"
+    data = Path(folder) / "trashnet"
+    if not data.is_dir():
+        sys.exit(f"{data} is not here; set BELTSIGHT_DATA")
+    return data
 
 
 def keep_to_cores(count: int) -> None:

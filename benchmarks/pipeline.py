@@ -30,11 +30,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.outcome import (
     DEMO,
     Check,
-    conditions,
+    begin,
     finish,
-    keep_to_cores,
     network_options,
-    options,
+    network_record,
+    stream_options,
 )
 
 MOST_TIME, MOST_MORE_MS, MOST_MAPS = 1.15, 3.0, 1.03
@@ -259,36 +259,30 @@ def measure(file: Path, given: Any, folder: Path) -> tuple[dict[str, Any], list[
 
 
 def main() -> None:
-    parser = options(__doc__)
-    network_options(parser)
+    parser = network_options(__doc__)
+    stream_options(parser)
     parser.add_argument("--backbone", default="resnet50")
-    parser.add_argument("--engine", help="default: the faster one")
     parser.add_argument("--photos", type=int, default=300, help="photos of a sustained turn")
-    parser.add_argument("--batch", type=int, default=4, help="photos per call, sustained")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--peer-rounds", type=int, default=3)
     parser.add_argument("--turn", type=float, default=2.0, help="least seconds of a single turn")
     parser.add_argument("--no-peer", action="store_true", help="leave Ultralytics out")
     parser.add_argument("--peers", type=Path, help="environment of the peers (default .venv-peers)")
-    given = parser.parse_args()
-    keep_to_cores(given.threads)
+    given, machine = begin(parser)
     from benchmarks.networks import float_model, int8_model
     from benchmarks.ultralytics_peer import VENV
 
     given.peers = given.peers or VENV
-    machine = conditions()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         file = int8_model(
             float_model(given.backbone, given.models or folder, given.size), given.float_layers
         )
         found, checks = measure(file, given, folder)
-    settings = ("backbone", "size", "batch", "photos", "rounds", "threads", "float_layers")
+    what = "JPEG bytes (512 x 384) to decision against the bare network, int8"
     record = {
-        "what": "JPEG bytes (512 x 384) to decision against the bare network, int8",
-        "machine": machine,
-        **{name: getattr(given, name) for name in settings},
-        "weights": "those in --models" if given.models else "random",
+        **network_record(what, machine, given),
+        **{name: getattr(given, name) for name in ("backbone", "batch", "photos", "rounds")},
         **found,
     }
     finish(record, checks, given)

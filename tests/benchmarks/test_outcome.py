@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from benchmarks.answers import accuracy, checks_of, compare, differences
 from benchmarks.archive import Watch, make_archive, watched
-from benchmarks.outcome import Check, finish, options
+from benchmarks.outcome import (
+    Check,
+    finish,
+    network_options,
+    network_record,
+    options,
+    stream_options,
+    trashnet,
+)
 
 from beltsight.records import Sample, TaskSpec
 
@@ -49,6 +57,30 @@ def test_a_missed_promise_fails_only_where_asked(
     with pytest.raises(SystemExit, match="missed: speed"):
         finish({}, checks, argparse.Namespace(out=None, check=True))
     finish({}, checks[1:], argparse.Namespace(out=None, check=True))
+
+
+def test_a_record_says_what_its_figures_depend_on() -> None:
+    parser = network_options("x")
+    stream_options(parser)
+    given = parser.parse_args(["--threads", "3", "--float-layers", "1"])
+    assert (given.batch, given.engine) == (4, None)
+    record = network_record("speed", {"processor": "A 9"}, given)
+    assert record == {
+        "what": "speed", "machine": {"processor": "A 9"}, "size": 224, "threads": 3,
+        "weights": "random", "float_layers": 1,
+    }  # fmt: skip
+    given = parser.parse_args(["--models", "runs"])
+    assert network_record("speed", {}, given)["weights"] == "those in --models"
+
+
+def test_photos_that_are_not_there_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BELTSIGHT_DATA", str(tmp_path))
+    with pytest.raises(SystemExit, match="trashnet is not here; set BELTSIGHT_DATA"):
+        trashnet()
+    (tmp_path / "trashnet").mkdir()
+    assert trashnet() == tmp_path / "trashnet"
 
 
 def samples() -> list[Sample]:

@@ -11,7 +11,7 @@ pytest.importorskip("timm")
 import onnx
 from benchmarks.latency import checks_of
 from benchmarks.matmul import products
-from benchmarks.networks import count_operations, wake
+from benchmarks.networks import count_operations, int8_model, wake
 from benchmarks.pipeline import bare_stream, judge, without_maps
 from onnx import numpy_helper
 from tests.tiny import write_tiny
@@ -20,6 +20,7 @@ from torch import nn
 import beltsight
 from beltsight.bench import Timing
 from beltsight.engines import open_engine
+from beltsight.quantization import QuantizeSettings
 from beltsight.records import TaskSpec
 from beltsight.train.network import Network, build_network
 from beltsight.train.settings import TrainSettings
@@ -50,6 +51,25 @@ def test_no_scale_stays_zero() -> None:
     scales = [layer.weight for layer in made.modules() if isinstance(layer, nn.BatchNorm2d)]
     assert len(scales) == 20
     assert all(float(scale.detach().min()) >= 0.3 for scale in scales)
+
+
+def test_files_with_other_float_layers_are_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[str, int | None]] = []
+
+    def quantize(path: Path, data: Path, out: Path, settings: QuantizeSettings) -> None:
+        made.append((out.name, settings.keep_count))
+        out.touch()
+
+    monkeypatch.setattr("benchmarks.networks.quantize", quantize)
+    path = tmp_path / "resnet18-64.onnx"
+    for count in (0, 0, 2, 3):
+        int8_model(path, count)
+    assert made == [
+        ("resnet18-64-int8.onnx", 0), ("resnet18-64-int8-2-float.onnx", 2),
+        ("resnet18-64-int8-3-float.onnx", 3),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("int8", [False, True])

@@ -10,7 +10,7 @@ from typing import Any
 from beltsight.machine import describe_machine
 
 # Beside those of beltsight.machine: what decodes, prepares and calibrates, and the peers.
-_LIBRARIES = ("numpy", "opencv-python-headless", "timm", "ultralytics")
+_LIBRARIES = ("numpy", "opencv-python-headless", "torchvision", "timm", "ultralytics")
 
 
 def describe_conditions() -> dict[str, Any]:
