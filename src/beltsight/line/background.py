@@ -67,7 +67,7 @@ class FindSettings(BaseModel):
     smallest_mm: float = Field(30.0, gt=0, allow_inf_nan=False)
     largest_mm: float = Field(180.0, gt=0, allow_inf_nan=False)
     join_mm: float = Field(10.0, ge=0, allow_inf_nan=False)
-    neck: float = Field(0.6, ge=0, lt=1)
+    neck: float = Field(0.4, ge=0, lt=1)
     learn_over_mm: float = Field(20_000.0, gt=0, allow_inf_nan=False)
     light_mm: float = Field(250.0, gt=0, allow_inf_nan=False)
 

@@ -15,6 +15,8 @@ from beltsight.records import Floats, Photo
 _Bits = NDArray[np.uint8]
 
 _EDGE_SHARE = 0.4  # an outline runs where the contrast is this share of the highest beside it
+_THIN = 0.3  # of ``smallest_mm``: an item is thicker on average
+_STAIN_SHARE = 0.35  # of a region's usual contrast
 _BRIGHT = 4.0  # times ``contrast``
 _SOFT_CELLS = 1.5  # by which a mask of cells is larger than its item on each side
 _WIDE_NECK = 0.75  # in what is larger than any item
@@ -207,9 +209,13 @@ def _region(
     x1, y1 = min(corner[0] + part.shape[1], width), min(corner[1] + part.shape[0], height)
     part = part[y0 - corner[1] : y1 - corner[1], x0 - corner[0] : x1 - corner[0]]
     colour, texture = difference.colour[y0:y1, x0:x1], difference.texture[y0:y1, x0:x1]
-    if not _has_edges(part, colour, texture, settings):
+    part = _without_stains(part, colour, texture, settings)
+    inner = cv2.erode(part, np.ones((5, 5), np.uint8), borderValue=1) > 0
+    if not _has_edges(part > 0, inner, colour, texture, settings):
         return None
     patch = np.where(part > 0, edge_map[y0:y1, x0:x1], 0).astype(np.float32)
+    # A print is brighter than what surrounds it: only near the outline does the edge decide.
+    patch[inner] = 2
     scale = view.length_px / width, view.breadth_px / height
     px0, py0, px1, py1 = (
         round(x0 * scale[0]), round(y0 * scale[1]), round(x1 * scale[0]), round(y1 * scale[1])
@@ -217,8 +223,10 @@ def _region(
     fine = cv2.resize(patch, (px1 - px0, py1 - py0), interpolation=cv2.INTER_LINEAR)
     solid = _filled((fine > 1).astype(np.uint8))
     bx, by, bw, bh = cv2.boundingRect(solid)
-    long_mm = max(bw * view.length_mm / view.length_px, bh * view.breadth_mm / view.breadth_px)
-    if long_mm < settings.smallest_mm:
+    along_mm, across_mm = view.length_mm / view.length_px, view.breadth_mm / view.breadth_px
+    long_mm = max(bw * along_mm, bh * across_mm)
+    thick_mm = cv2.countNonZero(solid) * along_mm * across_mm / max(long_mm, 1e-6)
+    if long_mm < settings.smallest_mm or thick_mm < _THIN * settings.smallest_mm:
         return None
     mask = np.ascontiguousarray(view.turned_back(solid[by : by + bh, bx : bx + bw]))
     box = view.box_turned_back((px0 + bx, py0 + by, px0 + bx + bw, py0 + by + bh))
@@ -232,12 +240,29 @@ def _region(
     )  # fmt: skip
 
 
-def _has_edges(part: _Bits, colour: Floats, texture: Floats, settings: FindSettings) -> bool:
+def _without_stains(
+    part: _Bits, colour: Floats, texture: Floats, settings: FindSettings
+) -> _Bits:  # fmt: skip
+    """A part less what hangs on to it, faint and smooth beside the rest: dirt of the belt."""
+    usual = float(np.median(colour[part > 0]))
+    weak = (colour < _STAIN_SHARE * usual) & (texture < settings.faint)
+    if not (weak & (part > 0)).any():
+        return part
+    rest = cv2.morphologyEx(
+        (part & ~weak).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
+    )
+    rest = _filled(np.asarray(rest, np.uint8))
+    return rest if 2 * cv2.countNonZero(rest) > cv2.countNonZero(part) else part
+
+
+def _has_edges(
+    part: NDArray[np.bool_], inner: NDArray[np.bool_], colour: Floats, texture: Floats,
+    settings: FindSettings,
+) -> bool:  # fmt: skip
     """Whether an outline is one: a stain is soft, and so is a shadow; no stain is very bright."""
-    inner = cv2.erode(part, np.ones((5, 5), np.uint8), borderValue=1)
-    rim = (part > 0) & (inner == 0)
-    if float(colour[part > 0].mean()) > _BRIGHT * settings.contrast:
+    if float(colour[part].mean()) > _BRIGHT * settings.contrast:
         return True
+    rim = part & ~inner
     return bool(rim.any()) and float(texture[rim].mean()) >= settings.edge
 
 
