@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.line.actuators.opcua_plc import COUNTS_PER_S, counter
-from tests.line.actuators.peers import PATIENCE_S, free_port
+from tests.line.actuators.opcua_plc import STEP
+from tests.line.actuators.peers import PATIENCE_S, command, free_port
+
+from beltsight.line.actuators import Command
 
 SLOTS = 8
 APPLICATION = "urn:beltsight:line"
-__all__ = ["COUNTS_PER_S", "SLOTS", "OpcUaPeer", "counter", "make_certificate", "peer", "url"]
+__all__ = ["SLOTS", "STEP", "OpcUaPeer", "make_certificate", "peer", "url"]
 
 
 def url(port: int) -> str:
@@ -33,14 +35,16 @@ class OpcUaPeer:
     def __init__(self, role: str, port: int, **settings: Any) -> None:
         where = {"port": port} if role == "server" else {"url": url(port)}
         self.port = port
-        order = {"role": role, "settings": {**where, "slots": SLOTS, **settings}}
+        self.at = 1000
+        order = {"role": role, "start": self.at, "settings": {**where, "slots": SLOTS, **settings}}
         program = Path(__file__).with_name("opcua_plc.py")
         repository = Path(__file__).resolve().parents[3]
         self.opened: list[tuple[str, int, int]] = []
         self._ready = threading.Event()
         self._process = subprocess.Popen(
             [sys.executable, str(program), json.dumps(order)],
-            stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(repository)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(repository)},
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -53,6 +57,20 @@ class OpcUaPeer:
         """How often each command opened its first lane."""
         return Counter(one for one, _, _ in list(self.opened))
 
+    def ahead(self, number: int, run_id: str, counts: int, **changes: Any) -> Command:
+        """A command that is due when the belt has gone on by so many counts."""
+        fire = self.at + counts
+        values = {"command_id": f"{run_id}-{number}", "raw_fire_count": fire, "latency_ms": 0.0,
+                  "raw_end_count": fire + 250, "lanes": (number % 64,)}  # fmt: skip
+        return command(number, **{**values, **changes})
+
+    def move(self, counts: int) -> None:
+        """Let the belt go on."""
+        self.at += counts
+        assert self._process.stdin
+        self._process.stdin.write(f"{self.at}\n".encode())
+        self._process.stdin.flush()
+
     def stop(self) -> None:
         os.kill(self._process.pid, signal.SIGSTOP)
 
@@ -64,8 +82,9 @@ class OpcUaPeer:
         self._process.kill()
         self._process.wait()
         self._reader.join()
-        assert self._process.stdout
+        assert self._process.stdout and self._process.stdin
         self._process.stdout.close()
+        self._process.stdin.close()
 
     def _read(self) -> None:
         assert self._process.stdout

@@ -2,8 +2,9 @@
 
     python opcua_plc.py '{"role": "server", "settings": {...}}'
 
-It prints ``ready`` once it beats and a line of JSON for every lane that it opens; its counter
-shows the machine's monotonic clock, 25,000 counts a second.
+It prints ``ready`` once it beats and a line of JSON for every lane that it opens. Its belt stands
+until a line on standard input names a count; then it goes there, 100 counts with every look at the
+counter, however slow the machine is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 from typing import Any
 
 from beltsight.errors import LinkError
@@ -19,11 +21,22 @@ from beltsight.line.actuators.opcua_plc import OpcUaPlc
 from beltsight.line.actuators.opcua_server import LocalNodes, OpcUaServerSettings
 from beltsight.line.actuators.plc import Plc, PlcSettings, Switch
 
-COUNTS_PER_S = 25_000
+STEP = 100
 
 
-def counter(time_s: float) -> int:
-    return int(time_s * COUNTS_PER_S) % 2**32
+class Belt:
+    """A counter that goes to where it is sent."""
+
+    def __init__(self, start: int) -> None:
+        self.count = self.target = start
+
+    def __call__(self, time_s: float) -> int:
+        self.count += min(STEP, self.target - self.count)
+        return self.count
+
+    def listen(self) -> None:
+        for line in sys.stdin:
+            self.target = int(line)
 
 
 def say(switch: Switch) -> None:
@@ -38,9 +51,11 @@ async def main(order: dict[str, Any]) -> None:
         nodes = LocalNodes(settings, plc_is_client=False)
     else:
         nodes = RemoteNodes(OpcUaClientSettings.model_validate(order["settings"]))
-    # A busy machine may hold the host up for a second; the watchdog has tests of its own.
-    program = Plc(PlcSettings(watchdog_ms=order.get("watchdog_ms", 10_000)))
-    plc = OpcUaPlc(program, nodes, counter, on_switch=say)
+    # A busy machine may hold the host up for long; the watchdog has tests of its own.
+    program = Plc(PlcSettings(watchdog_ms=60_000))
+    belt = Belt(order["start"])
+    threading.Thread(target=belt.listen, daemon=True).start()
+    plc = OpcUaPlc(program, nodes, belt, on_switch=say)
     while True:
         try:
             await nodes.open()

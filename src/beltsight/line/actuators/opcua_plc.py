@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,13 @@ from beltsight.line.actuators.opcua_client import RemoteNodes
 from beltsight.line.actuators.opcua_server import LocalNodes
 from beltsight.line.actuators.opcua_space import ACK, SLOT, command_of
 from beltsight.line.actuators.plc import Plc, Switch
-from beltsight.line.actuators.protocol import ACKNOWLEDGED, FIRING, LINE_STATES, StateName
+from beltsight.line.actuators.protocol import (
+    ACKNOWLEDGED,
+    FIRING,
+    LINE_STATES,
+    Acknowledgement,
+    StateName,
+)
 
 
 class OpcUaPlc:
@@ -52,6 +59,8 @@ class OpcUaPlc:
         self._session: int | None = None
         self._host_beat: int | None = None
         self._beat = 0
+        self._may_say = 0
+        self._unsaid: deque[Acknowledgement] = deque(maxlen=program.settings.remembered)
         self._tail = 0
         self._acked = 0
 
@@ -99,6 +108,7 @@ class OpcUaPlc:
         if name not in FIRING:
             self.program.make_safe()
         if found["Host.Beat"] != self._host_beat:
+            self._may_say = self._slots // 2
             self._host_beat = found["Host.Beat"]
             self.program.beat(name, self._clock())
 
@@ -114,8 +124,12 @@ class OpcUaPlc:
             self._tail = one
 
     def _answers(self) -> dict[str, Any]:
+        """At most half of the ring for one beat of the host, which reads them with its beats."""
+        self._unsaid.extend(self.program.acknowledgements())
         values: dict[str, Any] = {}
-        for answer in self.program.acknowledgements():
+        while self._unsaid and self._may_say:
+            self._may_say -= 1
+            answer = self._unsaid.popleft()
             self._acked += 1
             raw = -1 if answer.raw_count is None else answer.raw_count
             outcome = ACKNOWLEDGED.index(answer.outcome)
