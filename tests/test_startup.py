@@ -24,6 +24,7 @@ import sys
 ABSENT = {
     "torch", "torchvision", "timm", "safetensors", "sklearn", "scipy", "matplotlib", "onnx",
     "onnxscript", "tensorboard", "tomli_w", "hypothesis", "pytest", "openvino", "pyarrow", "fsspec",
+    "asyncua", "pymodbus", "aiomqtt", "prometheus_client", "psycopg", "harvesters",
 }
 class Absent:
     def find_spec(self, name, path=None, target=None):
