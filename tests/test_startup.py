@@ -147,6 +147,14 @@ print("ANSWER", prediction.tasks["material"].label, prediction.maps["material"].
     assert out[2] == "3"
 
 
+def test_the_line_runs_without_the_extras(run_alone: Any, tmp_path: Path) -> None:
+    short = ("simulation.length_m=3", "simulation.belt.loop_m=3", "simulation.lead_in_mm=300")
+    options = [word for pair in short for word in ("--set", pair)]
+    video = ("--video", str(tmp_path / "belt.avi"))
+    out = main(run_alone, "line", "simulate", "--seconds", "0.5", *options, *video, "--json")
+    assert "EXIT 0" in out and '"state"' in out
+
+
 def test_predict_runs_without_the_extras(run_alone: Any) -> None:
     out = main(run_alone, "predict", str(DEFAULT_MODEL), str(DEMO_PHOTOS[0]), "--json")
     assert '"material"' in out

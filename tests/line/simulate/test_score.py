@@ -103,14 +103,12 @@ def test_the_packaged_policy_judges_dirty_items() -> None:
     assert (result.all.binned, result.all.right_bin) == (2, 1)
 
 
-def test_shots_are_counted_by_outcome_and_their_errors_by_size() -> None:
-    def shot(outcome: str, error: float | None = None) -> Shot:
-        hit = () if error is None else (1,)
-        return Shot("jet", (0,), 1, 2, outcome, 0.0, items=hit, error_mm=error)
+def test_shots_are_counted_by_what_they_hit_and_their_errors_by_size() -> None:
+    def shot(error: float | None = None) -> Shot:
+        return Shot("jet", (0,), 0.0, 0.0, 1.0, () if error is None else (1,), error)
 
-    shots = [shot("fired", -4.0), shot("fired", 2.0), shot("fired"), shot("late")]
-    result = score([], [], shots=shots)
-    assert result.shots == {"fired": 2, "empty": 1, "late": 1}
+    result = score([], [], shots=[shot(-4.0), shot(2.0), shot()])
+    assert result.shots == {"hit": 2, "empty": 1}
     assert result.fire_error_mm == {"n": 2, "p50": 3.0, "p90": 3.8, "p99": 3.98, "p100": 4.0}
 
 

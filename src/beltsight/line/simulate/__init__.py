@@ -15,10 +15,10 @@ from beltsight.line.simulate.motion import (
     VirtualClock,
     drive,
 )
-from beltsight.line.simulate.plc import PASS, Shot, SimulatedPlc, Station
 from beltsight.line.simulate.score import Counted, Score, Tally, score
 from beltsight.line.simulate.settings import BeltLook, ItemLook, LightLook, SimulationSettings
 from beltsight.line.simulate.truth import TrueItem, Truth, write_truth
+from beltsight.line.simulate.valves import PASS, Fallen, Shot, Station, act
 from beltsight.line.simulate.video import Mark, Panel, Scene, Video, write_video
 from beltsight.line.simulate.world import Run, SimulatedBelt, Simulation, simulate, start
 
@@ -27,6 +27,7 @@ __all__ = [
     "BeltLook",
     "Counted",
     "EncoderLook",
+    "Fallen",
     "Fault",
     "ItemLook",
     "LightLook",
@@ -39,7 +40,6 @@ __all__ = [
     "SimulatedBelt",
     "SimulatedCamera",
     "SimulatedEncoder",
-    "SimulatedPlc",
     "Simulation",
     "SimulationSettings",
     "Slip",
@@ -51,6 +51,7 @@ __all__ = [
     "Truth",
     "Video",
     "VirtualClock",
+    "act",
     "drive",
     "score",
     "simulate",

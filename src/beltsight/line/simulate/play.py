@@ -13,11 +13,10 @@ from beltsight.line.assemble import OpenLine, Outside
 from beltsight.line.deciding import Clocks, Decided
 from beltsight.line.runner import Seen
 from beltsight.line.settings import LineSettings
-from beltsight.line.simulate.motion import EncoderLook, SimulatedEncoder, VirtualClock
-from beltsight.line.simulate.plc import Station
+from beltsight.line.simulate.motion import EncoderLook, VirtualClock
 from beltsight.line.simulate.score import Counted, Score, score
 from beltsight.line.simulate.strip import Progress
-from beltsight.line.simulate.valves import act
+from beltsight.line.simulate.valves import Station, act
 from beltsight.line.simulate.world import Run, SimulatedBelt, Simulation, simulate, start
 from beltsight.policy import MATERIAL
 from beltsight.records import Sample
@@ -156,11 +155,11 @@ class Play:
         if not self.play.real_time:  # the belt's time has nothing to do with that of the beats
             bits["watchdog_ms"] = _NO_WATCHDOG_MS
         plc = link.plc.model_copy(update=bits)
-        simulation = self.simulation
-        look = simulation.encoder.look
-        counted = simulation.belt.motion.with_slips(simulation.run.slips)
-        own = SimulatedEncoder(counted, look, simulation.clock, simulation.settings.seed + 1)
-        return SimulatedActuator(link.model_copy(update={"plc": plc}), own.at, simulation.clock)
+        return SimulatedActuator(
+            link.model_copy(update={"plc": plc}),
+            self.simulation.plc_encoder.at,
+            self.simulation.clock,
+        )
 
     def _note(self, decided: Decided) -> None:
         with self._lock:
@@ -173,7 +172,7 @@ def _run_of(settings: LineSettings, play: PlaySettings) -> Run:
         mm_per_count=belt.mm_per_count, counter_bits=belt.counter_bits, reversed=belt.reversed
     )
     run = play.run
-    return Run(run.changes, run.slips, look, (), run.faults, play.real_time)
+    return Run(run.changes, run.slips, look, run.faults, play.real_time)
 
 
 def _stations(settings: LineSettings) -> list[Station]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from beltsight.intervals import exact_interval
-from beltsight.line.simulate.plc import PASS, Shot
 from beltsight.line.simulate.truth import TrueItem
+from beltsight.line.simulate.valves import PASS, Shot
 from beltsight.policy import CONTAMINATION, DIRT, HAND_SORT, MATERIAL, Case, Policy
 
 _REACH_MM = 15.0
@@ -101,7 +101,7 @@ class Score:
         offset_mm: that median.
         fire_error_mm: percentiles of the distance between the middle of a shot and the middle of
             what it moved.
-        shots: by outcome; ``empty`` hit nothing.
+        shots: ``hit`` moved something, ``empty`` nothing.
     """
 
     all: Tally
@@ -148,7 +148,7 @@ def score(
     Args:
         truth: the items that passed the camera wholly, of :meth:`Truth.between`.
         counted: what the line counted over the same belt.
-        bins: where each true item fell, by id, of :attr:`SimulatedPlc.bins`; an item that is not in
+        bins: where each true item fell, by id, of :meth:`Fallen.bin_of`; an item that is not in
             it is not judged.
         policy: what decided; gives the right route of each true item.
         bin_of: bin of each route; a route that is not in it is its own bin where that is a
@@ -321,7 +321,7 @@ def _percentiles(errors: Sequence[float]) -> dict[str, float]:
 def _outcomes(shots: Iterable[Shot]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for shot in shots:
-        name = "empty" if shot.outcome == "fired" and not shot.items else shot.outcome
+        name = "hit" if shot.items else "empty"
         counts[name] = counts.get(name, 0) + 1
     return counts
 

@@ -5,10 +5,64 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from beltsight.errors import ConfigError
 from beltsight.line.actuators.plc import Switch
 from beltsight.line.simulate.motion import Trajectory
-from beltsight.line.simulate.plc import PASS, Shot, Station, is_gripped
-from beltsight.line.simulate.truth import Truth
+from beltsight.line.simulate.truth import TrueItem, Truth
+
+PASS = "pass"  # noqa: S105  no password: an item that nothing moved
+Lane = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """One actuator.
+
+    Args:
+        name: as the PLC calls it; also the bin that its items fall into.
+        distance_mm: downstream of the camera's reference line.
+        lanes: from and to across the belt, in mm from the left edge; one for each valve.
+        latency_ms: from the signal until it acts, and until it stops.
+        grip: least part of an item's length and width that a shot must meet to move it.
+    """
+
+    name: str
+    distance_mm: float
+    lanes: tuple[Lane, ...]
+    latency_ms: float = 10.0
+    grip: float = 0.3
+
+    def __post_init__(self) -> None:
+        lanes_ok = bool(self.lanes) and all(low < high for low, high in self.lanes)
+        if not (lanes_ok and self.latency_ms >= 0 and 0 < self.grip <= 1):
+            raise ConfigError(
+                f"a station needs lanes from low to high, a latency of 0 or more, and a grip of "
+                f"0 to 1, got {self}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """What the valves of one command did.
+
+    Args:
+        station: which.
+        lanes: numbers of the valves.
+        fired_s: when they began to act.
+        from_mm, to_mm: belt that passed under them meanwhile, as belt positions.
+        items: ids of the items that it moved.
+        error_mm: the middle of that belt less the middle of those items; None without items.
+        command_id: that opened them.
+    """
+
+    station: str
+    lanes: tuple[int, ...]
+    fired_s: float
+    from_mm: float
+    to_mm: float
+    items: tuple[int, ...] = ()
+    error_mm: float | None = None
+    command_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +156,24 @@ def _shoot(opening: _Opening, motion: Trajectory, truth: Truth, bins: dict[int, 
         last = max(item.s_mm + item.along_mm / 2 for item in moved)
         error_mm = (low + high) / 2 - (first + last) / 2
     return Shot(
-        station.name, opening.lanes, 0, 0, "fired", opening.open_s, opening.open_s + latency_s,
-        low, high, tuple(item.item_id for item in moved), error_mm,
+        station.name, opening.lanes, opening.open_s + latency_s, low, high,
+        tuple(item.item_id for item in moved), error_mm, opening.command_id,
     )  # fmt: skip
+
+
+def is_gripped(
+    item: TrueItem, along_mm: tuple[float, float], lanes: Sequence[Lane], grip: float
+) -> bool:
+    """Whether a shot meets enough of an item to move it.
+
+    Args:
+        item: on the belt.
+        along_mm: from and to along the belt, in belt positions.
+        lanes: from and to across the belt, of the valves that are open.
+        grip: least share of the item's length, and of its width.
+    """
+    low, high = item.s_mm - item.along_mm / 2, item.s_mm + item.along_mm / 2
+    met = min(high, along_mm[1]) - max(low, along_mm[0])
+    left, right = item.lateral_mm - item.across_mm / 2, item.lateral_mm + item.across_mm / 2
+    across = sum(max(0.0, min(right, lane[1]) - max(left, lane[0])) for lane in lanes)
+    return met >= grip * item.along_mm and across >= grip * item.across_mm

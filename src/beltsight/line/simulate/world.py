@@ -20,7 +20,6 @@ from beltsight.line.simulate.motion import (
     VirtualClock,
     drive,
 )
-from beltsight.line.simulate.plc import SimulatedPlc, Station
 from beltsight.line.simulate.settings import SimulationSettings
 from beltsight.line.simulate.stock import demo_samples
 from beltsight.line.simulate.strip import Progress, Strip, render
@@ -76,7 +75,6 @@ class Run:
         changes: of its speed, by time.
         slips: of the encoder's wheel.
         encoder: what the line reads; the PLC reads one of the same kind.
-        stations: the actuators.
         faults: of the camera.
         real_time: frames come when they are due; else as fast as they are read.
         end_s: time of the last frame; None goes on for ever.
@@ -85,7 +83,6 @@ class Run:
     changes: tuple[SpeedChange, ...] = ()
     slips: tuple[Slip, ...] = ()
     encoder: EncoderLook = field(default_factory=EncoderLook)
-    stations: tuple[Station, ...] = ()
     faults: tuple[Fault, ...] = ()
     real_time: bool = False
     end_s: float | None = None
@@ -98,7 +95,7 @@ class Simulation:
     Args:
         belt: the world.
         encoder: what the line reads, on ``clock``.
-        plc: what acts on the items, by an encoder of its own.
+        plc_encoder: what the PLC reads, a wheel of its own.
         clock: seconds since the belt started.
         camera: a camera with the frames from the belt's start; see :meth:`reopen`.
         settings: what it was made from.
@@ -107,7 +104,7 @@ class Simulation:
 
     belt: SimulatedBelt
     encoder: SimulatedEncoder
-    plc: SimulatedPlc
+    plc_encoder: SimulatedEncoder
     clock: Callable[[], float]
     camera: SimulatedCamera
     settings: SimulationSettings
@@ -128,7 +125,7 @@ def simulate(
     progress: Progress | None = None,
     base_clock: Callable[[], float] = time.monotonic,
 ) -> Simulation:
-    """Draw a belt and put camera, encoder and PLC to it.
+    """Draw a belt and put camera and encoders to it.
 
     Args:
         settings: what it is to be like.
@@ -177,9 +174,8 @@ def start(
         clock = VirtualClock()
     encoder = SimulatedEncoder(counted, run.encoder, clock, settings.seed)
     plc_encoder = SimulatedEncoder(counted, run.encoder, clock, settings.seed + 1)
-    plc = SimulatedPlc(motion, plc_encoder, belt.truth, run.stations, clock)
     camera = _camera(belt, encoder, clock, settings, run)
-    return Simulation(belt, encoder, plc, clock, camera, settings, run)
+    return Simulation(belt, encoder, plc_encoder, clock, camera, settings, run)
 
 
 def _camera(
