@@ -65,7 +65,8 @@ def fallen(
         width = 1 << counter_bits
         plc.take(
             Command(
-                f"c{number}", number, "plc", actuator, lanes, fire, end, fire % width, end % width, 0.0, 0.0,
+                f"c{number}", number, "plc", actuator, lanes, fire, end, fire % width, end % width,
+                0.0, 0.0,
                 pulse_ms=1.0, latency_ms=LATENCY_MS[actuator],
             ),
             0.0,
