@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -72,7 +73,7 @@ def test_a_line_that_does_not_change_is_good() -> None:
 
 def dirty(picture: Picture) -> Picture:
     """Dust on the window lies near the lens: soft, and always at the same place."""
-    smear = np.zeros(picture.shape[:2], np.float32)
+    smear: NDArray[Any] = np.zeros(picture.shape[:2], np.float32)
     cv2.ellipse(smear, (900, 300), (220, 130), 20, 0, 360, 0.45, -1)
     smear = cv2.GaussianBlur(smear, (0, 0), 25)[:, :, None]
     return (picture * (1 - smear)).astype(np.uint8)
@@ -99,12 +100,14 @@ def test_what_changed_is_named(name: str) -> None:
 def test_focus_is_the_same_for_other_content_speed_and_contrast() -> None:
     plain = [measure_optics(belt(i)).focus for i in range(6)]
     assert all(value is not None for value in plain)
-    moved = [measure_optics(cv2.blur(belt(i), (5, 1))).focus for i in range(6)]
+    moved = [
+        measure_optics(np.asarray(cv2.blur(belt(i), (5, 1)), np.uint8)).focus for i in range(6)
+    ]
     faint = [measure_optics((belt(i) * 0.6).astype(np.uint8)).focus for i in range(6)]
     middle = float(np.median(np.array(plain)))
     for values in (plain, moved, faint):
         assert np.median(np.array(values)) == pytest.approx(middle, rel=0.2)
-    blurred = measure_optics(cv2.GaussianBlur(belt(), (0, 0), 3)).focus
+    blurred = measure_optics(np.asarray(cv2.GaussianBlur(belt(), (0, 0), 3), np.uint8)).focus
     assert blurred is not None and blurred < 0.6 * middle
     assert measure_optics(np.full((720, 1280, 3), 90, np.uint8)).focus is None
     turned = np.ascontiguousarray(belt().transpose(1, 0, 2))
