@@ -7,16 +7,20 @@ import re
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from beltsight.cli.line_view import line_view
 from beltsight.config import ASSETS
+from beltsight.errors import LineError
+from beltsight.line.items import ReadyItem
 from beltsight.line.metrics import MetricsServer
 from beltsight.line.settings import LineSettings, load_line
 from beltsight.line.simulate import Fault, Run, SimulatedBelt
 from beltsight.line.simulate.play import Play, PlaySettings
 from beltsight.line.snapshot import Snapshot, take_snapshot
+from beltsight.records import Frame
 from beltsight.store import CommandRow, DecisionRow, EventRow, LogReader, open_log, parse_row
 
 SMALL = {
@@ -71,16 +75,16 @@ def test_every_decision_is_in_the_log_before_its_command(
     rows = [parse_row(stored.body.encode()) for stored in reader.rows()]
     decisions = [row for row in rows if isinstance(row, DecisionRow)]
     commands = [row for row in rows if isinstance(row, CommandRow)]
-    assert len(decisions) == len(play.decided)
-    planned = {c.command_id for d in play.decided.values() for c in d.planned.commands}
-    assert {row.command_id for row in commands} == planned
+    assert len(decisions) == len(play.noted)
+    planned = {count for noted in play.noted.values() for count in noted.fire_counts}
+    assert {row.raw_fire_count for row in commands} == planned
     assert not [row for row in rows if isinstance(row, EventRow) and row.severity == "critical"]
 
 
 def test_the_figures_are_told_in_every_form(played: tuple[Play, Snapshot, str]) -> None:
     play, snapshot, metrics = played
     items = snapshot.figures.items
-    assert items >= len(play.decided) - 3 > 0
+    assert items >= len(play.noted) - 3 > 0
     counted = re.findall(r'beltsight_items_total{route="[\w-]+"} (\d+)', metrics)
     assert sum(map(int, counted)) == items
     assert 'beltsight_state{state="running"} 1.0' in metrics
@@ -107,6 +111,32 @@ def test_a_camera_that_breaks_is_told_and_comes_back(
     assert losses >= 1 and play.opened.line.figures.items > 0
 
 
+def test_what_cannot_be_used_or_decided_does_not_stop_the_line(
+    played: tuple[Play, Snapshot, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = Play(settings_in(tmp_path), PlaySettings(1.2), belt=played[0].simulation.belt)
+    line = play.opened.line
+    frames = play.frames()
+    before = next(frames).frame
+    with monkeypatch.context() as patch:
+        small = Frame(np.zeros((100, 100, 3), np.uint8), before.time_s + 0.01, 1)
+        patch.setattr(line.parts.supply, "read", lambda: small)
+        assert line.step() is None and line.step() is None
+
+    def fail(item: ReadyItem) -> None:
+        raise LineError("no such item")
+
+    monkeypatch.setattr(play.opened.deciding, "decide", fail)
+    assert sum(1 for _ in frames) > 20
+    assert play.close() is None
+    reporter = play.opened.reporter
+    assert reporter.refused_frames == 2 and reporter.failures > 0
+    rows = [parse_row(stored.body.encode()) for stored in read(play).rows(kinds=["event"])]
+    events = [row.event for row in rows if isinstance(row, EventRow)]
+    assert events.count("frame-refused") == 1  # the same is told once
+    assert events.count("decision-failed") == reporter.failures
+
+
 def test_a_second_run_on_one_log_does_not_command_again(
     played: tuple[Play, Snapshot, str], tmp_path: Path
 ) -> None:
@@ -119,13 +149,15 @@ def test_a_second_run_on_one_log_does_not_command_again(
     rows = [parse_row(stored.body.encode()) for stored in read(first).rows(kinds=["command"])]
     told = {row.command_id: row for row in rows if isinstance(row, CommandRow)}  # the last word
     fired = {row.raw_fire_count for row in told.values() if row.outcome == "fired"}
-    assert fired and {row.outcome for row in told.values()} <= {"fired", "refused"}
+    # The PLC drops what it holds when the first run ends, and says so where there is time for it.
+    assert fired and {row.outcome for row in told.values()} <= {"fired", "refused", "sent"}
+    kept = {row.raw_fire_count for row in told.values() if row.outcome != "refused"}
     second = Play(settings_in(tmp_path), PlaySettings(1.2), belt=belt)
     for _ in second.frames():
         pass
     second.close()
-    # What the PLC dropped when the first run ended was never blown, and is commanded once more.
-    again = {c.raw_fire_count for d in second.decided.values() for c in d.planned.commands}
-    assert not again & fired
-    took = [d.planned.took for d in second.decided.values()]
-    assert took.count("commanded-already") == len(fired)
+    # What was dropped for sure was never blown, and is commanded once more; nothing else is.
+    again = {count for noted in second.noted.values() for count in noted.fire_counts}
+    assert not again & kept
+    took = [noted.took for noted in second.noted.values()]
+    assert took.count("commanded-already") == len(kept)

@@ -19,7 +19,7 @@ from beltsight.line.deciding import Clocks, Decided, Deciding
 from beltsight.line.figures import FigureBook
 from beltsight.line.fuse import fuse
 from beltsight.line.inference import Inference
-from beltsight.line.items import ItemBook, ViewKey
+from beltsight.line.items import ItemBook, ReadyItem, ViewKey
 from beltsight.line.reporting import Reporter
 from beltsight.line.runner import Line, Parts, Shared
 from beltsight.line.schedule import Scheduler
@@ -122,10 +122,12 @@ class OpenLine:
             views=settings.views,
             inference=self.inference,
             book=self.book,
-            deciding=self.deciding,
+            decide=self._decide,
+            is_settled=lambda: not self.deciding.uncommitted,
             figures=self.figures,
             shared=self._shared,
             begin=self._begin,
+            refuse=self.reporter.frame,
             state_line=self.links.state_line,
             report_health=self.reporter.health,
             log_is_healthy=lambda: self.store.state().healthy,
@@ -163,7 +165,14 @@ class OpenLine:
     def _answered(self, key: ViewKey, prediction: Prediction) -> None:
         ready = self.book.answer(key, prediction)
         if ready is not None:
-            self.deciding.decide(ready)
+            self._decide(ready)
+
+    def _decide(self, item: ReadyItem) -> None:
+        """An item that cannot be decided goes on to the belt's end; the line goes on, too."""
+        try:
+            self.deciding.decide(item)
+        except Exception as error:
+            self.reporter.failure(item.place.item_id, error)
 
     def _begin(self, belt: BeltState) -> None:
         """At the first frame: what an earlier run commanded is not commanded again."""

@@ -71,6 +71,8 @@ class LineCollector:
         yield _gauge("log_healthy", "Whether the log takes rows.", {(): now.store.healthy})
         yield _gauge("log_waiting_rows", "Rows not on disk yet.", {(): now.store.waiting_rows})
         yield _counter("log_rows", "Rows on disk.", {(): now.store.committed})
+        yield _counter("frames_refused", "Frames of no use.", {(): now.refused_frames})
+        yield _counter("failures", "Items that could not be decided.", {(): now.failures})
         yield _counter("unlogged", "What the log did not take.", {(): now.unlogged})
 
 

@@ -30,11 +30,16 @@ class Reporter:
     Attributes:
         unlogged: rows that the log did not take.
         settled: commands that have their outcome.
+        refused_frames: that could not be used.
+        failures: items that could not be decided.
     """
 
     def __init__(self, log: Log, run_id: str, clocks: Clocks, figures: FigureBook) -> None:
         self.unlogged = 0
         self.settled = 0
+        self.refused_frames = 0
+        self.failures = 0
+        self._refusal = ""
         self._log = log
         self._run_id = run_id
         self._clocks = clocks
@@ -62,6 +67,19 @@ class Reporter:
         severity = {"good": "info", "warning": "warning", "fault": "error"}[health.level]
         values = {r.name: r.value for r in health.readings.values() if r.level != "good"}
         self.event(f"health-{health.level}", severity, health.why, {"readings": values})
+
+    def frame(self, why: str) -> None:
+        """A frame could not be used; the same again is not told again."""
+        self.refused_frames += 1
+        if why != self._refusal:
+            self._refusal = why
+            self.event("frame-refused", "warning", why)
+
+    def failure(self, item_id: int, error: Exception) -> None:
+        """An item could not be decided."""
+        self.failures += 1
+        text = f"item {item_id}: {type(error).__name__}: {error}"
+        self.event("decision-failed", "error", text)
 
     def camera(self, change: CameraChange) -> None:
         """A camera was lost or came back."""

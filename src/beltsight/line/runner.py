@@ -13,10 +13,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from beltsight.errors import LineError
 from beltsight.line.actuators.protocol import LineState, StateName
 from beltsight.line.belt import BeltState, Odometer
 from beltsight.line.crop import crop_item
-from beltsight.line.deciding import Deciding, Situation
+from beltsight.line.deciding import Situation
 from beltsight.line.figures import FigureBook, Figures
 from beltsight.line.health import (
     Health,
@@ -82,10 +83,12 @@ class Parts:
         views: which views are asked.
         inference: answers crops.
         book: items on their way.
-        deciding: decides them.
+        decide: decides one; never raises.
+        is_settled: whether all decisions are committed.
         figures: counts.
         shared: what the deciding threads read.
         begin: called with the belt at the first frame, before it is looked at.
+        refuse: told why a frame cannot be used.
         state_line: tells the links what the line does.
         report_health: told of the health whenever it was looked at.
         log_is_healthy: whether rows are being committed.
@@ -99,10 +102,12 @@ class Parts:
     views: ViewSettings
     inference: Inference[ViewKey]
     book: ItemBook
-    deciding: Deciding
+    decide: Callable[[ReadyItem], None]
+    is_settled: Callable[[], bool]
     figures: FigureBook
     shared: Shared
     begin: Callable[[BeltState], None]
+    refuse: Callable[[str], None]
     state_line: Callable[[LineState], None]
     report_health: Callable[[Health], None]
     log_is_healthy: Callable[[], bool]
@@ -174,20 +179,27 @@ class Line:
         return self._health.health
 
     def step(self) -> Seen | None:
-        """Wait for a frame and take it in; None where none came.
+        """Wait for a frame and take it in; None where none came, or one that cannot be used.
 
         Raises:
             EndOfFrames: a file is over.
         """
         frame = self.parts.supply.read()
         if frame is not None:
-            return self.take(frame)
+            try:
+                return self.take(frame)
+            except LineError as error:  # another size, or a time that is none
+                self.parts.refuse(str(error))
         if self.parts.clock() - self._frame_s > self.settings.silent_s:
             self._tell_state()
         return None
 
     def take(self, frame: Frame) -> Seen:
-        """Look at one frame; never waits."""
+        """Look at one frame; never waits.
+
+        Raises:
+            LineError: a frame of another size than the view, or with a time or count that is none.
+        """
         parts = self.parts
         began_s = time.perf_counter()
         before = parts.shared.belt
@@ -217,7 +229,7 @@ class Line:
         """Wait until all that was asked is answered, and all that was decided is committed."""
         end_s = time.monotonic() + timeout_s
         while time.monotonic() < end_s:
-            if not self.parts.inference.is_busy and not self.parts.deciding.uncommitted:
+            if not self.parts.inference.is_busy and self.parts.is_settled():
                 return True
             time.sleep(0.0005)
         return False
@@ -228,7 +240,7 @@ class Line:
         self.parts.supply.close()
         self.parts.inference.close()
         for item in self.parts.book.overdue(float("inf")):
-            self.parts.deciding.decide(item)
+            self.parts.decide(item)
         self._tell_state()
 
     def _follow(self, track: Track, frame: Frame) -> None:
@@ -273,7 +285,7 @@ class Line:
 
     def _decide(self, item: ReadyItem | None) -> None:
         if item is not None:
-            self.parts.deciding.decide(item)
+            self.parts.decide(item)
 
     def _look_after(self, frame: Frame, tracked: Tracked) -> None:
         """See to the camera, the lamp and the queues, and tell the links."""

@@ -32,6 +32,8 @@ class Snapshot:
         store: the log.
         unlogged: items and rows that the log did not take.
         waiting: views that wait for the model.
+        refused_frames: that could not be used.
+        failures: items that could not be decided.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Snapshot:
     store: StoreState
     unlogged: int
     waiting: int
+    refused_frames: int = 0
+    failures: int = 0
 
     def to_record(self) -> dict[str, Any]:
         """As plain values for JSON."""
@@ -76,6 +80,8 @@ class Snapshot:
             },
             "unlogged": self.unlogged,
             "waiting_views": self.waiting,
+            "refused_frames": self.refused_frames,
+            "failures": self.failures,
         }
 
 
@@ -94,4 +100,6 @@ def take_snapshot(opened: OpenLine) -> Snapshot:
         store=opened.store.state(),
         unlogged=opened.deciding.unlogged + opened.reporter.unlogged,
         waiting=line.parts.inference.waiting,
+        refused_frames=opened.reporter.refused_frames,
+        failures=opened.reporter.failures,
     )

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from beltsight.line.deciding import Decided
 from beltsight.line.runner import Seen
 from beltsight.line.simulate.play import Play
 from beltsight.line.simulate.video import Mark, Panel, Scene, Video
 from beltsight.line.track import Track
-from beltsight.policy import MATERIAL
 
 
 class Film:
@@ -52,20 +50,14 @@ class Film:
         self._video.close()
 
     def _mark(self, track: Track) -> Mark:
-        decided = self._play.decided.get(track.item_id)
-        if decided is None:
+        noted = self._play.noted.get(track.item_id)
+        if noted is None:
             return Mark(track.box_xyxy)
-        answer = decided.decision.prediction.tasks.get(MATERIAL)
+        note = "late" if noted.outcome == "late" else "touching" if noted.touching else ""
         return Mark(
             track.box_xyxy,
-            answer.label if answer else "",
-            answer.confidence if answer else None,
-            decided.decision.route,
-            _note(decided),
+            noted.counted.material or "",
+            noted.confidence,
+            noted.counted.route,
+            note,
         )
-
-
-def _note(decided: Decided) -> str:
-    if decided.planned.outcome == "late":
-        return "late"
-    return "touching" if decided.item.place.touching else ""

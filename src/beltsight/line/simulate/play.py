@@ -41,6 +41,26 @@ class PlaySettings:
     run: Run = field(default_factory=Run)
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What is kept of a decision, for the score and the video: little, as a run may be long.
+
+    Args:
+        counted: the item as the line counted it.
+        confidence: of its material, or None.
+        outcome, took: of its plan.
+        fire_counts: raw counts of its commands.
+        touching: it may be several items.
+    """
+
+    counted: Counted
+    confidence: float | None
+    outcome: str
+    took: str
+    fire_counts: tuple[int, ...]
+    touching: bool
+
+
 class Play:
     """A line on a simulated belt.
 
@@ -55,7 +75,7 @@ class Play:
     Attributes:
         opened: the line.
         simulation: the belt's side.
-        decided: what was decided, by item.
+        noted: what was decided, by item.
     """
 
     def __init__(
@@ -69,7 +89,7 @@ class Play:
         progress: Progress | None = None,
     ) -> None:
         self.play = play
-        self.decided: dict[int, Decided] = {}
+        self.noted: dict[int, Noted] = {}
         self._lock = threading.Lock()
         run = _run_of(settings, play)
         if belt is None:
@@ -120,7 +140,7 @@ class Play:
         truth = belt.truth.between(belt.truth.start_mm, passed_mm)
         counted = [
             one
-            for one in map(_counted, list(self.decided.values()))
+            for one in [noted.counted for noted in self.noted.values()]
             if one.belt_position_mm < passed_mm + belt.truth.longest_mm
         ]
         bin_of = {r: one.name for one in settings.schedule.actuators for r in one.routes}
@@ -162,8 +182,9 @@ class Play:
         )
 
     def _note(self, decided: Decided) -> None:
+        noted = _noted(decided)
         with self._lock:
-            self.decided[decided.item.place.item_id] = decided
+            self.noted[noted.counted.item_id] = noted
 
 
 def _run_of(settings: LineSettings, play: PlaySettings) -> Run:
@@ -182,13 +203,16 @@ def _stations(settings: LineSettings) -> list[Station]:
     ]
 
 
-def _counted(decided: Decided) -> Counted:
-    place = decided.item.place
+def _noted(decided: Decided) -> Noted:
+    place, planned = decided.item.place, decided.planned
     answer = decided.decision.prediction.tasks.get(MATERIAL)
-    return Counted(
+    counted = Counted(
         place.item_id, place.belt_position_mm, place.lateral_mm,
-        answer.label if answer else None, decided.decision.route,
-        decided.planned.outcome != "late",
+        answer.label if answer else None, decided.decision.route, planned.outcome != "late",
+    )  # fmt: skip
+    return Noted(
+        counted, answer.confidence if answer else None, planned.outcome, planned.took,
+        tuple(command.raw_fire_count for command in planned.commands), place.touching,
     )  # fmt: skip
 
 
