@@ -121,7 +121,8 @@ def test_a_list_connects_once_to_each_store(
 
 
 def test_few_connections_are_kept(tmp_path: Path) -> None:
-    from beltsight.sources.remote import Connections, find_remote
+    from beltsight.sources.connect import Connections
+    from beltsight.sources.remote import find_remote
 
     connections: Connections = {}
     for number in range(20):

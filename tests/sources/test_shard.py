@@ -216,7 +216,7 @@ def test_memory_stays_flat_over_many_members(tmp_path: Path) -> None:
         tracemalloc.stop()
         return most
 
-    peak(5)
+    peak(3000)  # Python's table of names grows by whole megabytes, now and then
     assert peak(3000) < peak(100) + 20_000
 
 

@@ -16,7 +16,7 @@ from beltsight.sources.listed import read_list
 from beltsight.sources.stored import FoundPhoto, failed_photo, is_shard
 
 if TYPE_CHECKING:
-    from beltsight.sources.remote import Connections
+    from beltsight.sources.connect import Connections
 
 LIST = "-"
 # Two letters at least: C:\ is a drive.
