@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -27,8 +29,17 @@ def describe_machine() -> dict[str, object]:
         "cores": usable_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "libraries": _versions(),
+        "libraries": library_versions(_LIBRARIES),
     }
+
+
+def library_versions(libraries: Iterable[str]) -> dict[str, str]:
+    """The versions of those that are installed, by the names that pip calls them."""
+    found = {}
+    for library in libraries:
+        with suppress(metadata.PackageNotFoundError):
+            found[library] = metadata.version(library)
+    return found
 
 
 def _processor() -> tuple[str, frozenset[str]]:
@@ -44,13 +55,3 @@ def _processor() -> tuple[str, frozenset[str]]:
         elif key.strip() in {"flags", "Features"}:
             flags = value
     return name, frozenset(flags.split())
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for library in _LIBRARIES:
-        try:
-            found[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from importlib import metadata
+from collections.abc import Mapping
 from typing import Any
 
-from beltsight.machine import describe_machine
+from beltsight.machine import describe_machine, library_versions
 
 # Beside those of beltsight.machine: what decodes, prepares and calibrates, and the peers.
 _LIBRARIES = ("numpy", "opencv-python-headless", "torchvision", "timm", "ultralytics")
@@ -25,7 +24,7 @@ def describe_conditions() -> dict[str, Any]:
     known: Any = machine["libraries"]
     return {
         **machine,
-        "libraries": {**known, **_versions(_LIBRARIES)},
+        "libraries": {**known, **library_versions(_LIBRARIES)},
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
 
@@ -47,13 +46,3 @@ def conditions_line(conditions: Mapping[str, Any]) -> str:
         f"{conditions['cores']} cores, {conditions['system']}, Python {conditions['python']}, "
         f"{libraries}{'' if load is None else f'; load before: {load:.2f}'}"
     )
-
-
-def _versions(libraries: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for library in libraries:
-        try:
-            found[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
