@@ -8,8 +8,8 @@ uint8 (N, H, W, 3) RGB and gives, per task, logits ``task`` (N, C) and class map
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeVar, cast
@@ -29,7 +29,7 @@ from beltsight.novelty import Novelty
 from beltsight.records import Answer, Floats, Photo, Prediction, TaskSpec
 from beltsight.sources import StoredPhoto, name_of
 from beltsight.stream import stream_outputs
-from beltsight.tuned import stored_choice
+from beltsight.tuned import Choice, stored_choice
 
 DEFAULT_MODEL = ASSETS / "trashnet-mobilenetv2.onnx"
 # Roundings of a deep network add up to about this many of one operation's; wrong instructions
@@ -99,16 +99,17 @@ class Model:
         digest = content_hash(content)
         choice = None if engine else stored_choice(digest, threads, streams)
         name = engine or (choice.engine if choice else DEFAULT_ENGINE)
-        try:
-            chosen = open_engine(name, content, threads, streams)
-            told = describing_engine(chosen, content)
-        except ModelFileError as error:
-            raise ModelFileError(f"{file}: {error}") from error
-        card = read_card(told, file)
-        batch_size = choice.batch_size if choice else None
-        model = cls(chosen, card, digest, file, batch_size, threads or usable_cores())
-        if verify:
-            model.verify()
+        with _naming_tune(choice):
+            try:
+                chosen = open_engine(name, content, threads, streams)
+                told = describing_engine(chosen, content)
+            except ModelFileError as error:
+                raise ModelFileError(f"{file}: {error}") from error
+            card = read_card(told, file)
+            batch_size = choice.batch_size if choice else None
+            model = cls(chosen, card, digest, file, batch_size, threads or usable_cores())
+            if verify:
+                model.verify()
         return model
 
     def verify(self) -> None:
@@ -343,6 +344,20 @@ def load(
 ) -> Model:
     """Load a model file; the packaged model by default. See :meth:`Model.load`."""
     return Model.load(path, threads=threads, streams=streams, engine=engine)
+
+
+@contextmanager
+def _naming_tune(choice: Choice | None) -> Iterator[None]:
+    """Say where an engine that nobody named now comes from, where it fails."""
+    try:
+        yield
+    except ModelError as error:
+        if choice is None:
+            raise
+        raise type(error)(
+            f"{error}. 'beltsight tune' chose {choice.engine} for this file: run it again, or with "
+            "--forget"
+        ) from error
 
 
 def _many(sources: Source | Iterable[Source]) -> Iterable[Source]:

@@ -6,6 +6,12 @@ import pytest
 from tests.cli.program import beltsight
 from tests.tiny import write_tiny
 
+from beltsight.card import content_hash
+from beltsight.config import ASSETS
+from beltsight.engines import available_engines
+from beltsight.machine import usable_cores
+from beltsight.tuned import Choice, Tuning, machine_key, save_tuning
+
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -29,6 +35,28 @@ def test_a_line_for_each_trial(model: Path) -> None:
     result = beltsight("tune", model, "--seconds", "0.01", "--threads", "1")
     assert "photos/s" in result.out
     assert "one photo:" in result.out
+
+
+@pytest.mark.skipif("onnxruntime-cuda" in available_engines(), reason="it would work here")
+@pytest.mark.parametrize("more", [("--forget",), ("--seconds", "0.01")])
+def test_a_choice_that_no_longer_works_says_so_and_is_mended(
+    model: Path, more: tuple[str, ...]
+) -> None:
+    """As where a driver has gone."""
+    gone = Choice(engine="onnxruntime-cuda", batch_size=1, photos_per_s=10)
+    digest = content_hash(model.read_bytes())
+    save_tuning(
+        Tuning(
+            model_sha256=digest, threads=usable_cores(), machine=machine_key(), latency=gone,
+            throughput=gone,
+        )
+    )  # fmt: skip
+    photo = ASSETS / "demo" / "glass" / "glass155.jpg"
+    refused = beltsight("predict", model, photo)
+    assert refused.status == 1
+    assert "'beltsight tune' chose onnxruntime-cuda for this file: run it again" in refused.err
+    assert beltsight("tune", model, *more).status == 0
+    assert beltsight("predict", model, photo).status == 0
 
 
 def test_an_engine_by_name_that_is_not_there(model: Path, tmp_path: Path) -> None:

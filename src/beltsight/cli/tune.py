@@ -32,10 +32,12 @@ def command(
     library or the machine changes. Other engines: the extra 'openvino', or a GPU.
     """
     from beltsight.cli.console import note, print_json, print_line
+    from beltsight.engines import DEFAULT_ENGINE
     from beltsight.tune import Trial, packaged_photos, tune
     from beltsight.tuned import forget_tuning, save_tuning
 
-    loaded = open_model(model, verify=False)
+    # Not by the stored choice, which may be what no longer works.
+    loaded = open_model(model, engine=DEFAULT_ENGINE, verify=False)
     if forget:
         note(f"beltsight: stored choices removed: {forget_tuning(loaded.hash)}")
         return
