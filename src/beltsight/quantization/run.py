@@ -276,9 +276,8 @@ def _form(
     graph = build_int8(material.layout, material.ranges, nodes, settings.weight_bits)
     content = bytes(graph.SerializeToString())
     engine = open_engine(DEFAULT_ENGINE, content, settings.threads)
-    model = Model(
-        engine, material.before.card, content_hash(content), threads=settings.threads or 1
-    )
+    before = material.before
+    model = Model(engine, before.card, content_hash(content), threads=before.threads)
     what = f"Measuring int8, {len(kept)} of {len(material.layout.layers)} layers in float"
     evaluation = _evaluated(model, material.dataset, settings.split, what, progress)
     parity = measure_tasks(material.evaluation, evaluation)
