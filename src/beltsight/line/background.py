@@ -144,7 +144,7 @@ class Background:
         # Items in the picture widen the tail, but not the middle.
         tail = np.quantile(strays, 1 - _TAIL_SHARE, axis=2, keepdims=True) / _TAIL
         usual = np.median(strays, axis=2, keepdims=True) * 1.4826
-        self._deviation = np.maximum(_smooth_rows(np.minimum(tail, 2 * usual)), _FLOOR)
+        self._deviation = np.maximum(_smooth_rows(np.minimum(tail, 1.4 * usual)), _FLOOR)
         self._gain[:] = 0
         self._learnt_mm = self.view.length_mm
 
@@ -237,8 +237,8 @@ class Background:
 
     def _lamps(self, few: Floats, deviation: Floats) -> Floats:
         """The change of the whole frame that explains most of it: the last one, or a new one."""
-        cells = few.reshape(_CHANNELS, -1)
-        wide = np.broadcast_to(deviation, few.shape).reshape(_CHANNELS, -1)[:_COLOURS]
+        cells = few[:, ::2, ::2].reshape(_CHANNELS, -1)
+        wide = np.broadcast_to(deviation, few.shape)[:_COLOURS, ::2, ::2].reshape(_COLOURS, -1)
         candidates = self._gain[:, 0], np.median(cells, axis=1, keepdims=True)
         explained = [
             (np.abs(cells[:_COLOURS] - gain[:_COLOURS]) < 2 * wide).all(axis=0)

@@ -16,12 +16,13 @@ _Bits = NDArray[np.uint8]
 
 _EDGE_SHARE = 0.4  # an outline runs where the contrast is this share of the highest beside it
 _THIN = 0.3  # of ``smallest_mm``: an item is thicker on average
+_LEARN_SHARE = 0.2  # of the view that must be new belt before it is learnt from
 _STAIN_SHARE = 0.35  # of a region's usual contrast
-_BRIGHT = 4.0  # times ``contrast``
+_BRIGHT = 1.8  # times ``contrast``
 _SOFT_CELLS = 1.5  # by which a mask of cells is larger than its item on each side
 _WIDE_NECK = 0.75  # in what is larger than any item
 _LEAST_HEART = 2.5  # cells
-_LEVELS = 8  # at which an outline is looked at for necks
+_LEVELS = 12  # at which an outline is looked at for necks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +68,7 @@ class Finder:
         self.view = view
         self.settings = settings or FindSettings()
         self.background = Background(view, self.settings)
+        self._since_mm = 0.0
 
     def find(self, image: Photo, moved_mm: float) -> list[Region]:
         """The items of one frame; the first frame begins the belt's look.
@@ -81,7 +83,11 @@ class Finder:
         if not self.background.is_learnt:
             self.background.learn(image)
         difference = self.background.difference(image)
-        self.background.update(difference, moved_mm)
+        self._since_mm += abs(moved_mm)
+        # What is still in view from the last time teaches nothing new.
+        if self._since_mm > _LEARN_SHARE * self.view.length_mm:
+            self.background.update(difference, self._since_mm)
+            self._since_mm = 0.0
         return find_regions(image, difference, self.view, self.settings)
 
 
@@ -109,11 +115,12 @@ def find_regions(
     regions = []
     for label in range(1, count):
         x, y, w, h = (int(value) for value in stats[label, :4])
-        if max(w * cell_mm[0], h * cell_mm[1]) < 0.5 * settings.smallest_mm:
+        long_mm = max(w * cell_mm[0], h * cell_mm[1])
+        if long_mm < 0.5 * settings.smallest_mm:
             continue
         own = slice(y, y + h), slice(x, x + w)
-        blob = np.pad((labels[own] == label).astype(np.uint8), 1)
-        core = _filled(np.pad((edge_map[own] > 1).astype(np.uint8), 1) & blob)
+        blob = _framed(labels[own] == label)
+        core = _filled(_framed(edge_map[own] > 1) & blob) if long_mm > settings.largest_mm else None
         parts = split_blob(blob, core, cell_mm, settings)
         for part in parts:
             region = _region(
@@ -125,16 +132,16 @@ def find_regions(
 
 
 def split_blob(
-    blob: _Bits, core: _Bits, cell_mm: tuple[float, float], settings: FindSettings
+    blob: _Bits, core: _Bits | None, cell_mm: tuple[float, float], settings: FindSettings
 ) -> list[_Bits]:
     """A blob of cells, cut at its necks.
 
     Args:
         blob: 0 or 1, (h, w), with a border of 0.
-        core: the same less what is faint beside the rest. There necks are narrower, but one item
-            may fall apart: it serves for what is too large to be one.
+        core: of what is too large to be one item, the same less what is faint beside the rest.
+            There necks are narrower, and one item might fall apart.
         cell_mm: a cell along and across the belt.
-        settings: ``neck``, ``smallest_mm`` and ``largest_mm``.
+        settings: ``neck`` and ``smallest_mm``.
 
     Returns:
         Parts of the blob's shape, or the blob alone where it has no neck; none where it is too
@@ -144,11 +151,8 @@ def split_blob(
     depth = np.asarray(cv2.distanceTransform(blob, cv2.DIST_L2, 5), np.float32)
     if 2 * float(depth.max()) * side_mm < THICKNESS * settings.smallest_mm:
         return []
-    rows, columns = np.nonzero(blob.any(axis=1))[0], np.nonzero(blob.any(axis=0))[0]
-    long_mm = max(np.ptp(columns) * cell_mm[0], np.ptp(rows) * cell_mm[1])
-    depth = np.maximum(depth - _SOFT_CELLS, 0)
-    best = _markers(depth, settings.neck)
-    if long_mm > settings.largest_mm:
+    best = _markers(np.maximum(depth - _SOFT_CELLS, 0), settings.neck)
+    if core is not None:
         depth = np.asarray(cv2.distanceTransform(core, cv2.DIST_L2, 5), np.float32)
         wider = _markers(depth, max(settings.neck, _WIDE_NECK))
         if wider is not None and (best is None or wider.max() >= best.max()):
@@ -264,6 +268,12 @@ def _has_edges(
         return True
     rim = part & ~inner
     return bool(rim.any()) and float(texture[rim].mean()) >= settings.edge
+
+
+def _framed(inside: NDArray[np.bool_]) -> _Bits:
+    """0 or 1, with a border of 0."""
+    bits = inside.view(np.uint8)
+    return np.asarray(cv2.copyMakeBorder(bits, 1, 1, 1, 1, cv2.BORDER_CONSTANT), np.uint8)
 
 
 def _filled(bits: _Bits) -> _Bits:
