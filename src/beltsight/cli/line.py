@@ -73,9 +73,7 @@ def simulate(
     ] = None,
     photos: Annotated[
         Path | None,
-        typer.Option(
-            help="Items are cut from these, a folder or CSV (default: the demo's)."
-        ),
+        typer.Option(help="Items are cut from these, a folder or CSV (default: the demo's)."),
     ] = None,
     split: Annotated[str, typer.Option(help="Of the photos: train, val, test or all.")] = "all",
     seconds: Annotated[float, typer.Option(min=0.1, help="Of belt.")] = 20.0,
