@@ -50,8 +50,11 @@ def associate(items: Sequence[BeltBox], boxes: Sequence[BeltBox]) -> Association
     scores: dict[tuple[int, int], float] = {}
     for i, item in enumerate(items):
         for j, box in enumerate(boxes):
-            if cover(item, box) > _LEAST_COVER:
-                scores[i, j] = cover(item, box) + 2 * iou(item, box)
+            if box.u0 >= item.u1 or box.u1 <= item.u0:  # most are far away
+                continue
+            share = cover(item, box)
+            if share > _LEAST_COVER:
+                scores[i, j] = share + 2 * iou(item, box)
     pairs: dict[int, int] = {}
     taken: dict[int, int] = {}
     for i, j in sorted(scores, key=lambda pair: -scores[pair]):

@@ -183,14 +183,21 @@ def _markers(depth: Floats, neck: float) -> NDArray[np.int32] | None:
         count, labels = cv2.connectedComponents((depth > level).astype(np.uint8))
         if count <= most + 1:
             continue
-        peaks = np.zeros(count)
-        np.maximum.at(peaks, labels.ravel(), depth.ravel())
+        peaks = _peaks(labels, depth, count)
         deep = [n for n in range(1, count) if level <= neck * peaks[n] and peaks[n] >= _LEAST_HEART]
         if len(deep) > most:
             table = np.zeros(count, np.int32)
             table[deep] = np.arange(1, len(deep) + 1)
             best, most = table[labels], len(deep)
     return best
+
+
+def _peaks(labels: NDArray[np.int32], depth: Floats, count: int) -> NDArray[np.float64]:
+    """The largest depth of each label, (count,); 0 for the ground, which is label 0."""
+    inside = np.flatnonzero(labels)
+    order = inside[np.argsort(labels.ravel()[inside], kind="stable")]
+    first = np.searchsorted(labels.ravel()[order], np.arange(1, count))
+    return np.concatenate([[0.0], np.maximum.reduceat(depth.ravel()[order], first)])
 
 
 def _edge_map(difference: Difference, settings: FindSettings) -> Floats:
