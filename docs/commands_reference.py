@@ -38,15 +38,22 @@ def help_text(*command: str) -> str:
 
 
 def command_names() -> list[str]:
-    """All commands, in the order of the program's help."""
+    """All commands, in the order of the program's help; those of a group with its name before."""
     help_text()  # registers them
-    return [str(command.name) for command in program.app.registered_commands]
+    names = [str(command.name) for command in program.app.registered_commands]
+    for group in program.app.registered_groups:
+        inner = group.typer_instance
+        if inner is not None:
+            names += [f"{inner.info.name} {command.name}" for command in inner.registered_commands]
+    return names
 
 
 def page() -> str:
     """The whole page, in Markdown."""
     parts = [HEAD, f"```text\n{help_text()}\n```\n"]
-    parts += [f"## {name}\n\n```text\n{help_text(name)}\n```\n" for name in command_names()]
+    parts += [
+        f"## {name}\n\n```text\n{help_text(*name.split())}\n```\n" for name in command_names()
+    ]
     return "\n".join(parts)
 
 

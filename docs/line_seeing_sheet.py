@@ -1,4 +1,4 @@
-"""Draws the picture of docs/line_seeing.md: a frame of a painted belt, what differs, what is found.
+"""Draws the picture of docs/line-seeing.md: a frame of a painted belt, what differs, what is found.
 
 $ python docs/line_seeing_sheet.py
 """

@@ -57,8 +57,9 @@ def test_every_command_in_the_documentation_exists_with_its_options() -> None:
         if words[1].startswith("--"):
             assert words[1] in reference()["help_text"](), (page, line)
             continue
-        assert words[1] in names, (page, line)
-        text = reference()["help_text"](words[1])
+        name = " ".join(words[1:3]) if " ".join(words[1:3]) in names else words[1]
+        assert name in names, (page, line)
+        text = reference()["help_text"](*name.split())
         for option in (word.partition("=")[0] for word in words[2:] if word.startswith("--")):
             assert re.search(rf"{option}\b", text) or option in ("--debug",), (page, line, option)
 

@@ -16,7 +16,7 @@ from beltsight.errors import BeltsightError, ConfigError, TaxonomyError
 
 COMMANDS = (
     "demo", "predict", "train", "evaluate", "calibrate", "bench", "export", "quantize", "check",
-    "split", "soil", "fetch", "card", "tune", "policy", "schema",
+    "split", "soil", "fetch", "card", "tune", "policy", "log", "schema", "line",
 )  # fmt: skip
 
 
