@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 import urllib.request
 from pathlib import Path
 
@@ -65,6 +66,21 @@ def test_items_are_found_decided_and_blown_where_they_were_sent(
     assert score.all.on_time == score.all.decided
     assert score.all.as_decided >= score.all.decided - 1
     assert score.fire_error_mm["p50"] < 5.0
+
+
+def test_in_real_time_the_line_begins_where_the_belt_is(
+    played: tuple[Play, Snapshot, str], tmp_path: Path
+) -> None:
+    settings = settings_in(tmp_path, **{"simulation.lead_in_mm": 800})
+    belt = played[0].simulation.belt
+    play = Play(settings, PlaySettings(2.0, real_time=True), belt=belt)
+    time.sleep(0.1)  # frames before the first reading are gone
+    for _ in play.frames():
+        pass
+    assert play.close() is None
+    score = play.score()
+    assert score.all.items > 0 and score.all.found >= score.all.items / 2  # on a busy machine, too
+    assert score.position_error_mm["p50"] < 10.0 and abs(score.offset_mm) < 10.0
 
 
 def test_every_decision_is_in_the_log_before_its_command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from beltsight.line.actuators.simulated import SimulatedActuator, SimulatedSettings
@@ -91,6 +91,7 @@ class Play:
         self.play = play
         self.noted: dict[int, Noted] = {}
         self._lock = threading.Lock()
+        self._origin_mm: float | None = None
         run = _run_of(settings, play)
         if belt is None:
             self.simulation: Simulation = simulate(
@@ -114,8 +115,12 @@ class Play:
             if not self.play.real_time:
                 self._wait_for_peers()
                 self.opened.settle(_SETTLE_S)
-            if seen is not None:
-                yield seen
+            if seen is None:
+                continue
+            if self._origin_mm is None:  # the line's odometer begins with its first frame
+                position_mm = self.simulation.belt.position_mm(seen.frame.time_s)
+                self._origin_mm = position_mm - seen.belt.position_mm
+            yield seen
 
     def _wait_for_peers(self) -> None:
         """Hold the belt until the peers know that the line runs: beats take their own time."""
@@ -140,7 +145,7 @@ class Play:
         truth = belt.truth.between(belt.truth.start_mm, passed_mm)
         counted = [
             one
-            for one in [noted.counted for noted in self.noted.values()]
+            for one in [self._on_the_belt(noted.counted) for noted in self.noted.values()]
             if one.belt_position_mm < passed_mm + belt.truth.longest_mm
         ]
         bin_of = {r: one.name for one in settings.schedule.actuators for r in one.routes}
@@ -152,6 +157,11 @@ class Play:
             bin_of=bin_of,
             shots=fallen.shots,
         )
+
+    def _on_the_belt(self, counted: Counted) -> Counted:
+        """With the place that it has on the belt's own odometer."""
+        place_mm = counted.belt_position_mm + (self._origin_mm or 0.0)
+        return replace(counted, belt_position_mm=place_mm)
 
     def _outside(self) -> Outside:
         clock = self.simulation.clock
