@@ -14,7 +14,7 @@ from rich.console import Console
 
 from beltsight.cli.line_view import line_view
 from beltsight.config import ASSETS
-from beltsight.errors import LineError
+from beltsight.errors import ConfigError, LineError
 from beltsight.line.items import ReadyItem
 from beltsight.line.metrics import MetricsServer
 from beltsight.line.settings import LineSettings, load_line
@@ -81,6 +81,28 @@ def test_in_real_time_the_line_begins_where_the_belt_is(
     score = play.score()
     assert score.all.items > 0 and score.all.found >= score.all.items / 2  # on a busy machine, too
     assert score.position_error_mm["p50"] < 10.0 and abs(score.offset_mm) < 10.0
+
+
+def test_pulses_that_this_machine_times_meet_the_items(
+    played: tuple[Play, Snapshot, str], tmp_path: Path
+) -> None:
+    settings = settings_in(tmp_path)
+    timed = [
+        one.model_copy(update={"timing": "host", "latency_ms": 0.0})
+        for one in settings.schedule.actuators
+    ]
+    schedule = settings.schedule.model_copy(update={"actuators": tuple(timed)})
+    settings = settings.model_copy(update={"schedule": schedule})
+    belt = played[0].simulation.belt
+    with pytest.raises(ConfigError, match="real time"):
+        Play(settings, PlaySettings(2.5), belt=belt)
+    play = Play(settings, PlaySettings(2.5, real_time=True), belt=belt)
+    for _ in play.frames():
+        pass
+    assert play.close() is None
+    # Given at once instead, a pulse would lie a quarter of a second, 600 mm, before its item.
+    assert play.opened.timer.jitter().pulses > 0
+    assert play.score().shots["hit"] >= 1
 
 
 def test_every_decision_is_in_the_log_before_its_command(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from beltsight.decide import Decider, bind
 from beltsight.errors import ConfigError
-from beltsight.line.actuators import Actuator, open_actuator
+from beltsight.line.actuators import Actuator, Command, open_actuator
 from beltsight.line.actuators.link import Links
 from beltsight.line.actuators.link_settings import Reports
 from beltsight.line.belt import BeltState, Odometer
@@ -18,6 +18,7 @@ from beltsight.line.command_rows import command_of
 from beltsight.line.deciding import Clocks, Decided, Deciding
 from beltsight.line.figures import FigureBook
 from beltsight.line.fuse import fuse
+from beltsight.line.host_timer import HostTimer
 from beltsight.line.inference import Inference
 from beltsight.line.items import ItemBook, ReadyItem, ViewKey
 from beltsight.line.reporting import Reporter
@@ -60,6 +61,7 @@ class OpenLine:
         run_id: unique among all runs.
         line: takes frames in.
         links: carry commands.
+        timer: hands over commands whose pulses this machine times.
         store: the log.
         reporter: writes events to it.
         model: that answers.
@@ -92,16 +94,18 @@ class OpenLine:
             event=self.reporter.link,
             outcome=self.reporter.outcome,
             acknowledged=self.reporter.acknowledged,
-            is_late=lambda command: (
-                self._shared.belt is not None
-                and self.scheduler.has_passed(command, self._shared.belt, clocks.monotonic_s())
-            ),
+            is_late=self._has_passed,
         )
         self.links = Links(
             self._outside.actuators, settings.link_times, reports, clock=time.monotonic
         )
+        # It judges for itself what is late, and hands over at the very moment.
+        self.timer = HostTimer(
+            lambda: self._shared.situation().belt, settings.belt.mm_per_count, self.links.submit,
+            self._too_late, clock=clocks.monotonic_s,
+        )  # fmt: skip
         self.deciding = Deciding(
-            self.decider, self.scheduler, self.odometer, self.store, self.links, self.figures,
+            self.decider, self.scheduler, self.odometer, self.store, self, self.figures,
             clocks, self._fuse, self._shared.situation, wider=settings.health.wider,
             watch=watch, crops=settings.keep_crops,
         )  # fmt: skip
@@ -135,6 +139,7 @@ class OpenLine:
         )
         self.line = Line(parts, settings.schedule, settings.health, settings.run)
         self.links.start()
+        self.timer.start()
 
     def settle(self, timeout_s: float) -> bool:
         """Wait until all that was asked is answered, decided, committed, and sent or given up."""
@@ -154,6 +159,7 @@ class OpenLine:
             What could not be stored, in words, or None.
         """
         self.line.close()
+        self.timer.close()
         self.links.close()
         self.reporter.event(LINE_DOWN, "info", f"run {self.run_id} ended")
         unkept = self.store.close()
@@ -173,6 +179,24 @@ class OpenLine:
             self.deciding.decide(item)
         except Exception as error:
             self.reporter.failure(item.place.item_id, error)
+
+    def submit(self, command: Command) -> bool:
+        """Give a committed command to its link, or to the timer where this machine times it."""
+        if command.timing == "plc":
+            return self.links.submit(command)
+        if self.timer.add(command):
+            return True
+        self.reporter.outcome(command, "refused", self._outside.clocks.monotonic_s())
+        return False
+
+    def _too_late(self, command: Command) -> None:
+        self.reporter.outcome(command, "late", self._outside.clocks.monotonic_s())
+
+    def _has_passed(self, command: Command) -> bool:
+        belt, now_s = self._shared.belt, self._outside.clocks.monotonic_s()
+        if belt is None or command.timing == "host":  # the timer has judged that
+            return False
+        return self.scheduler.has_passed(command, belt, now_s)
 
     def _begin(self, belt: BeltState) -> None:
         """At the first frame: what an earlier run commanded is not commanded again."""

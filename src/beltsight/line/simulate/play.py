@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from beltsight.errors import ConfigError
 from beltsight.line.actuators.simulated import SimulatedActuator, SimulatedSettings
 from beltsight.line.assemble import OpenLine, Outside
 from beltsight.line.deciding import Clocks, Decided
@@ -88,6 +89,8 @@ class Play:
         folder: Path | None = None,
         progress: Progress | None = None,
     ) -> None:
+        if not play.real_time and any(a.timing == "host" for a in settings.schedule.actuators):
+            raise ConfigError("pulses that this machine times need real time: add --real-time")
         self.play = play
         self.noted: dict[int, Noted] = {}
         self._lock = threading.Lock()
