@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from beltsight.errors import LinkError, MissingExtraError
-from beltsight.line.actuators.opcua_ring import Ring
+from beltsight.line.actuators.opcua_link import RingLink
 from beltsight.line.actuators.opcua_space import OpcUaSettings, quiet_library, variables
-from beltsight.line.actuators.protocol import Acknowledgement, Command, LineState
 
 if TYPE_CHECKING:
     from asyncua import ua
@@ -232,7 +231,7 @@ class RemoteNodes:
         return LinkError(f"{self.settings.url}: the PLC {what}: {said}")
 
 
-class OpcUaClient:
+class OpcUaClient(RingLink):
     """Writes commands and beats into a PLC's server, and reads its answers.
 
     Args:
@@ -243,39 +242,8 @@ class OpcUaClient:
     """
 
     def __init__(self, settings: OpcUaClientSettings) -> None:
+        super().__init__(settings, RemoteNodes(settings), confirms=False)
         self.settings = settings
-        self._nodes = RemoteNodes(settings)
-        self._ring = Ring(settings, confirms=False)
-
-    @property
-    def name(self) -> str:
-        """Name of the link."""
-        return self.settings.name
-
-    async def connect(self) -> None:
-        """Log in, check the nodes, and find the PLC's program running."""
-        await self._nodes.open()
-        await self._ring.open(self._nodes)
-
-    async def send(self, command: Command) -> None:
-        """Returns when the PLC's server has it."""
-        await self._ring.send(self._nodes, command)
-
-    async def known(self, command_ids: Collection[str]) -> frozenset[str] | None:
-        """What stands in the PLC's ring; None where it has lost it."""
-        return await self._ring.known(self._nodes, command_ids)
-
-    async def beat(self, state: LineState) -> tuple[Acknowledgement, ...]:
-        """Write this side's beat, read the PLC's and its acknowledgements."""
-        return await self._ring.beat(self._nodes, state)
-
-    async def make_safe(self, reason: str) -> None:
-        """Write the safe state."""
-        await self._ring.make_safe(self._nodes, reason)
-
-    async def close(self) -> None:
-        """Log out and end the connection."""
-        await self._nodes.close()
 
 
 async def _disconnect(client: Client) -> None:

@@ -6,20 +6,19 @@ import asyncio
 import hmac
 import ipaddress
 import socket
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
 from beltsight.errors import LinkError, MissingExtraError
-from beltsight.line.actuators.opcua_ring import Ring
+from beltsight.line.actuators.opcua_link import RingLink
 from beltsight.line.actuators.opcua_space import (
     OpcUaSettings,
     OpcUaSpace,
     quiet_library,
     variables,
 )
-from beltsight.line.actuators.protocol import Acknowledgement, Command, LineState
 
 if TYPE_CHECKING:
     from asyncua.server.server import Server
@@ -166,7 +165,7 @@ class LocalNodes:
             await server.load_private_key(settings.private_key)
 
 
-class OpcUaServer:
+class OpcUaServer(RingLink):
     """Holds the space for a PLC that reads commands and writes its beat and acknowledgements.
 
     The server goes on between connections: to connect means that a PLC beats.
@@ -179,39 +178,8 @@ class OpcUaServer:
     """
 
     def __init__(self, settings: OpcUaServerSettings) -> None:
+        super().__init__(settings, LocalNodes(settings), confirms=True)
         self.settings = settings
-        self._nodes = LocalNodes(settings)
-        self._ring = Ring(settings, confirms=True)
-
-    @property
-    def name(self) -> str:
-        """Name of the link."""
-        return self.settings.name
-
-    async def connect(self) -> None:
-        """Listen, and find a PLC that beats."""
-        await self._nodes.open()
-        await self._ring.open(self._nodes)
-
-    async def send(self, command: Command) -> None:
-        """Returns when the PLC has taken it."""
-        await self._ring.send(self._nodes, command)
-
-    async def known(self, command_ids: Collection[str]) -> frozenset[str] | None:
-        """What stands in the ring, which the PLC takes when it is back."""
-        return await self._ring.known(self._nodes, command_ids)
-
-    async def beat(self, state: LineState) -> tuple[Acknowledgement, ...]:
-        """Write this side's beat and look for the PLC's."""
-        return await self._ring.beat(self._nodes, state)
-
-    async def make_safe(self, reason: str) -> None:
-        """Write the safe state."""
-        await self._ring.make_safe(self._nodes, reason)
-
-    async def close(self) -> None:
-        """Stop listening."""
-        await self._nodes.close()
 
 
 class _Users:
