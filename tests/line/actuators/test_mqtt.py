@@ -26,7 +26,8 @@ from beltsight.config import load_config
 from beltsight.errors import ConfigError, LinkError
 from beltsight.line.actuators import Acknowledgement, LineState
 from beltsight.line.actuators.broker import BrokerSettings, TlsSettings, read_password
-from beltsight.line.actuators.mqtt import MqttActuator, MqttSettings, Taken
+from beltsight.line.actuators.broker_link import Taken
+from beltsight.line.actuators.mqtt import MqttActuator, MqttSettings
 
 pytest.importorskip("aiomqtt", reason="the extra 'industrial' is not installed")
 from tests.line.actuators.json_plc import ROOT, JsonPlc

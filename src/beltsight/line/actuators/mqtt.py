@@ -7,25 +7,20 @@ that nothing is executed again after a restart.
 from __future__ import annotations
 
 import json
-from collections import OrderedDict, deque
-from collections.abc import Collection
 from typing import Any, Literal
 
 from pydantic import Field
 
 from beltsight.errors import LinkError
 from beltsight.line.actuators.broker import BrokerSettings, Note, Session, check_broker
+from beltsight.line.actuators.broker_link import BrokerLink
 from beltsight.line.actuators.protocol import (
-    ACKNOWLEDGED,
-    Acknowledgement,
     Command,
     LineState,
     PeerSettings,
 )
 
 SCHEMA = 1
-_MOST_KEPT = 10_000
-_LONGEST_ID = 200
 
 
 class MqttSettings(PeerSettings):
@@ -43,47 +38,7 @@ class MqttSettings(PeerSettings):
     broker: BrokerSettings = BrokerSettings()
 
 
-class Taken:
-    """What the peer says of commands: which it has, and what became of them. Bounded."""
-
-    def __init__(self) -> None:
-        self._ids: OrderedDict[str, None] = OrderedDict()
-        self._outcomes: deque[Acknowledgement] = deque(maxlen=_MOST_KEPT)
-
-    def __contains__(self, command_id: str) -> bool:
-        return command_id in self._ids
-
-    def add(self, command_id: Any, outcome: Any = None, raw_count: Any = None) -> None:
-        """The peer has a command, and where it says so, what it did with it.
-
-        Raises:
-            ValueError: not an id, an outcome or a count.
-        """
-        if not isinstance(command_id, str) or not 0 < len(command_id) <= _LONGEST_ID:
-            raise ValueError(f"expected a command's id, got {command_id!r:.40}")
-        if outcome is not None and outcome not in ACKNOWLEDGED:
-            raise ValueError(f"expected one of {', '.join(ACKNOWLEDGED)}, got {outcome!r:.40}")
-        if raw_count is not None and type(raw_count) is not int:
-            raise ValueError(f"expected raw_count as an integer, got {raw_count!r:.40}")
-        self._ids[command_id] = None
-        if len(self._ids) > _MOST_KEPT:
-            self._ids.popitem(last=False)
-        if outcome is not None:
-            self._outcomes.append(Acknowledgement(command_id, outcome, raw_count))
-
-    def known(self, command_ids: Collection[str]) -> frozenset[str] | None:
-        """These commands where the peer has said of each that it has it, else None."""
-        ids = frozenset(command_ids)
-        return ids if ids <= self._ids.keys() else None
-
-    def drain(self) -> tuple[Acknowledgement, ...]:
-        """The outcomes since the last call."""
-        outcomes = tuple(self._outcomes)
-        self._outcomes.clear()
-        return outcomes
-
-
-class MqttActuator:
+class MqttActuator(BrokerLink):
     """A peer behind a broker that reads and answers JSON.
 
     Args:
@@ -95,22 +50,14 @@ class MqttActuator:
     """
 
     def __init__(self, settings: MqttSettings) -> None:
+        super().__init__(settings.name, "mqtt")
         check_broker(settings.broker)
         self._settings = settings
         root = f"{settings.topic}/{settings.name}"
         self._command, self._ack = f"{root}/command", f"{root}/ack"
         self._beat, self._beat_ack = f"{root}/beat", f"{root}/beat/ack"
         self._state_topic = f"{root}/state"
-        self._session: Session | None = None
-        self._state = LineState("starting")
         self._published: LineState | None = None
-        self._beats = 0
-        self._taken = Taken()
-
-    @property
-    def name(self) -> str:
-        """Name of the link, as commands carry it."""
-        return self._settings.name
 
     async def connect(self) -> None:
         """Log in, subscribe, and wait until the peer behind the broker has answered a beat.
@@ -125,45 +72,12 @@ class MqttActuator:
         if broker.client_id is None:
             client_id = f"beltsight-{settings.topic}-{settings.name}".replace("/", "-")[-64:]
             broker = broker.model_copy(update={"client_id": client_id})
-        session = Session(broker, f"mqtt link {settings.name!r}", self._heard)
+        session = Session(broker, self._told_as, self._heard)
         lost = LineState("safe", "the line's connection to the broker was lost")
         self._published = None
         await session.open(self._state_note(lost), [(self._ack, 1), (self._beat_ack, 0)])
         self._session = session
         await self._beat_once(self._state)
-
-    async def send(self, command: Command) -> None:
-        """Publish a command and wait until the peer says that it has it.
-
-        Raises:
-            LinkError: not connected, the connection broke, or the peer's answer is unreadable.
-        """
-        session = self._connected()
-        if command.command_id in self._taken:
-            return
-        note = Note(self._command, _dump(command_record(command)), qos=1)
-        async with session.answers.expected(f"command {command.command_id}") as answer:
-            await session.publish(note)
-            await answer
-
-    async def known(self, command_ids: Collection[str]) -> frozenset[str] | None:
-        """These commands where the peer has acknowledged all of them; MQTT cannot ask.
-
-        Raises:
-            LinkError: not connected.
-        """
-        self._connected()
-        return self._taken.known(command_ids)
-
-    async def beat(self, state: LineState) -> tuple[Acknowledgement, ...]:
-        """Publish a rising number with the line's state, and wait until the peer echoes it.
-
-        Raises:
-            LinkError: not connected, the connection broke, or the peer's answer is unreadable.
-        """
-        self._state = state
-        await self._beat_once(state)
-        return self._taken.drain()
 
     async def make_safe(self, reason: str) -> None:
         """Publish the safe state, retained; returns when the broker has it.
@@ -178,27 +92,18 @@ class MqttActuator:
         """Publish that the line has stopped and end the connection; never raises."""
         await self._end(self._state_note(LineState("stopped", "the line has closed the link")))
 
-    async def _end(self, last: Note | None) -> None:
-        session, self._session = self._session, None
-        if session:
-            await session.close(last)
-
-    def _connected(self) -> Session:
-        if self._session is None:
-            raise LinkError(f"mqtt link {self.name!r}: not connected; connect first")
-        return self._session
+    async def _publish_command(self, session: Session, command: Command) -> None:
+        await session.publish(Note(self._command, _dump(command_record(command)), qos=1))
 
     async def _beat_once(self, state: LineState) -> None:
-        session = self._connected()
         shown = LineState(state.name, state.reason)
         if shown != self._published:
-            await self._publish_state(session, shown)
-        self._beats += 1
-        beat = self._beats
-        note = Note(self._beat, _dump({"schema": SCHEMA, "beat": beat, **state_record(state)}))
-        async with session.answers.expected(f"beat {beat}") as answer:
-            await session.publish(note)
-            await answer
+            await self._publish_state(self._connected(), shown)
+        await super()._beat_once(state)
+
+    async def _publish_beat(self, session: Session, beat: int, state: LineState) -> None:
+        record = {"schema": SCHEMA, "beat": beat, **state_record(state)}
+        await session.publish(Note(self._beat, _dump(record)))
 
     async def _publish_state(self, session: Session, state: LineState) -> None:
         self._published = None
@@ -220,7 +125,7 @@ class MqttActuator:
                 key = f"beat {self._beat_number(record.get('beat'))}"
         except (ValueError, RecursionError) as error:
             raise LinkError(
-                f"mqtt link {self.name!r}: the peer's answer on {note.topic} is unreadable: "
+                f"{self._told_as}: the peer's answer on {note.topic} is unreadable: "
                 f"{error}; see docs/mqtt.md for what it has to publish there"
             ) from error
         if session:

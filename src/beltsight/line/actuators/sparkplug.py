@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -17,9 +17,8 @@ from pydantic import Field
 
 from beltsight.errors import LinkError
 from beltsight.line.actuators.broker import BrokerSettings, Note, Session, check_broker
-from beltsight.line.actuators.mqtt import Taken
+from beltsight.line.actuators.broker_link import BrokerLink
 from beltsight.line.actuators.protocol import (
-    Acknowledgement,
     Command,
     LineState,
     PeerSettings,
@@ -88,7 +87,7 @@ class SparkplugSettings(PeerSettings):
     broker: BrokerSettings = BrokerSettings()
 
 
-class SparkplugActuator:
+class SparkplugActuator(BrokerLink):
     """A host application that reads device data and answers by device commands.
 
     Args:
@@ -101,23 +100,15 @@ class SparkplugActuator:
     """
 
     def __init__(self, settings: SparkplugSettings, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(settings.name, "sparkplug")
         check_broker(settings.broker)
         encode(Payload(()))  # protobuf is there
         self._settings = settings
         self._clock = clock
-        self._session: Session | None = None
         self._turn = asyncio.Lock()  # births come together, and numbers in the order of sending
         # Nothing is kept over restarts: the clock makes a session unlike the one before.
         self._bdseq = int(clock()) % 256
         self._seq = 0
-        self._state = LineState("starting")
-        self._beats = 0
-        self._taken = Taken()
-
-    @property
-    def name(self) -> str:
-        """Name of the link, as commands carry it."""
-        return self._settings.name
 
     async def connect(self) -> None:
         """Log in, publish the births, and wait until the host has answered a beat.
@@ -126,51 +117,19 @@ class SparkplugActuator:
             LinkError: no broker, a refused login, a wrong certificate, or an unreadable answer.
             ConfigError: the password or a certificate file has gone since the start.
         """
-        await self._end(say_goodbye=False)
+        await self._end(None)
         settings = self._settings
         broker = settings.broker
         if broker.client_id is None:
             client_id = f"beltsight-{settings.group}-{settings.node}"[-64:]
             broker = broker.model_copy(update={"client_id": client_id})
         self._bdseq = (self._bdseq + 1) % 256
-        session = Session(broker, f"sparkplug link {settings.name!r}", self._heard)
+        session = Session(broker, self._told_as, self._heard)
         commands = [(self._topic("NCMD"), 1), (self._topic("DCMD"), 1)]
         await session.open(self._death(), commands)
         self._session = session
         await self._give_birth(session)
         await self._beat_once(self._state)
-
-    async def send(self, command: Command) -> None:
-        """Publish a command as device data and wait until the host says that it has it.
-
-        Raises:
-            LinkError: not connected, the connection broke, or the host's answer is unreadable.
-        """
-        session = self._connected()
-        if command.command_id in self._taken:
-            return
-        async with session.answers.expected(f"command {command.command_id}") as answer:
-            await self._publish(session, "DDATA", _known_by_alias(command_values(command)))
-            await answer
-
-    async def known(self, command_ids: Collection[str]) -> frozenset[str] | None:
-        """These commands where the host has acknowledged all of them; it cannot be asked.
-
-        Raises:
-            LinkError: not connected.
-        """
-        self._connected()
-        return self._taken.known(command_ids)
-
-    async def beat(self, state: LineState) -> tuple[Acknowledgement, ...]:
-        """Publish a rising number with the line's state, and wait until the host writes it back.
-
-        Raises:
-            LinkError: not connected, the connection broke, or the host's answer is unreadable.
-        """
-        self._state = state
-        await self._beat_once(state)
-        return self._taken.drain()
 
     async def make_safe(self, reason: str) -> None:
         """Publish the safe state.
@@ -184,17 +143,14 @@ class SparkplugActuator:
 
     async def close(self) -> None:
         """Publish the death certificate and end the connection; never raises."""
-        await self._end(say_goodbye=True)
+        await self._end(self._death() if self._session else None)
 
-    async def _end(self, say_goodbye: bool) -> None:
-        session, self._session = self._session, None
-        if session:
-            await session.close(self._death() if say_goodbye else None)
+    async def _publish_command(self, session: Session, command: Command) -> None:
+        await self._publish(session, "DDATA", _known_by_alias(command_values(command)))
 
-    def _connected(self) -> Session:
-        if self._session is None:
-            raise LinkError(f"sparkplug link {self.name!r}: not connected; connect first")
-        return self._session
+    async def _publish_beat(self, session: Session, beat: int, state: LineState) -> None:
+        values = _known_by_alias({"Beat": beat, **state_values(state)})
+        await self._publish(session, "DDATA", values)
 
     def _topic(self, verb: str) -> str:
         settings = self._settings
@@ -233,16 +189,7 @@ class SparkplugActuator:
         try:
             return encode(payload)
         except (ValueError, TypeError) as error:
-            raise LinkError(f"sparkplug link {self.name!r}: cannot be written: {error}") from error
-
-    async def _beat_once(self, state: LineState) -> None:
-        session = self._connected()
-        self._beats += 1
-        beat = self._beats
-        values = _known_by_alias({"Beat": beat, **state_values(state)})
-        async with session.answers.expected(f"beat {beat}") as answer:
-            await self._publish(session, "DDATA", values)
-            await answer
+            raise LinkError(f"{self._told_as}: cannot be written: {error}") from error
 
     async def _heard(self, note: Note) -> None:
         session = self._session
@@ -256,7 +203,7 @@ class SparkplugActuator:
             keys = self._read_answers(metrics)
         except ValueError as error:
             raise LinkError(
-                f"sparkplug link {self.name!r}: the host's command on {note.topic} is unreadable: "
+                f"{self._told_as}: the host's command on {note.topic} is unreadable: "
                 f"{error}; see docs/mqtt.md for what it has to write"
             ) from error
         for key in keys:
