@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import sqlalchemy as sa
 from tests.store.making import KEY, command, decision, event, fill, wait_for
 from tests.store.postgres import Postgres
 
@@ -139,6 +140,26 @@ def test_a_server_that_hangs_makes_nobody_wait_and_is_told_of(server: Postgres, 
         assert ticket.wait(60)
         assert store.state().healthy
     assert verify(open_log(url), KEY).rows == 2
+
+
+def test_a_server_that_hangs_while_crops_are_looked_at_is_told_of_too(
+    server: Postgres, url: str
+) -> None:
+    now_s = [100.0]
+    with (
+        open_store(url, "north", KEY, monotonic=lambda: now_s[0]) as store,
+        sa.create_engine(url, poolclass=sa.NullPool).connect() as other,
+        other.begin(),
+    ):
+        assert store.append([event()]).wait(30)
+        other.exec_driver_sql("LOCK TABLE crops IN ACCESS EXCLUSIVE MODE")
+        now_s[0] += 31  # it is time to look at the crops again
+        assert store.append([event()]).wait(30)
+        end_s = time.monotonic() + 4  # less than the server lets anybody wait for a lock
+        while store.state().healthy and time.monotonic() < end_s:
+            now_s[0] += 1
+            time.sleep(0.01)
+        assert "has not answered for" in str(store.state().failure)
 
 
 def test_a_server_that_is_not_there_is_said_so_without_the_password(server: Postgres) -> None:

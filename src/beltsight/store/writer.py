@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -124,9 +125,9 @@ class Writer:
         work = [entry.work for entry in batch if entry.work]
         tries = 0
         while True:
-            self._began_s = self._monotonic()
             try:
-                self._add(rows, end, work)
+                with self._asking():
+                    self._add(rows, end, work)
             except Exception as error:  # the thread must outlive whatever a database raises
                 tries += 1
                 self._drop_session()
@@ -134,10 +135,17 @@ class Writer:
             else:
                 self.end, self.failure = end, None
                 return True
-            finally:
-                self._began_s = None
             if self._give_up.wait(self._pause_s(tries)):
                 return False
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """While it lasts the database owes an answer: see :meth:`trouble`."""
+        self._began_s = self._monotonic()
+        try:
+            yield
+        finally:
+            self._began_s = None
 
     def _prepare(self, batch: Sequence[Entry]) -> tuple[list[PreparedRow], End]:
         rows = []
@@ -207,7 +215,7 @@ class Writer:
         if settings.crops_days is None and settings.crops_mb is None:
             return
         try:
-            with self._engine.connect() as connection, connection.begin():
+            with self._asking(), self._engine.connect() as connection, connection.begin():
                 removal = plan_removal(
                     connection, line_id, self._wall(), settings.crops_days, settings.crops_mb
                 )
