@@ -2,7 +2,8 @@
 
 python studies/default_model/run.py material  # materials alone: 25 minutes on two cores; resumes
 python studies/default_model/run.py soil      # photos with simulated dirt; goes on by itself
-python studies/default_model/run.py train     # dirt, too: an hour on two cores; resumes by itself
+python studies/default_model/run.py belts     # crops of simulated belts: 10 minutes; goes on
+python studies/default_model/run.py train     # dirt and belts, too: an hour; resumes by itself
 python studies/default_model/run.py validate  # dirt on validation items, by which to decide
 python studies/default_model/run.py measure   # one look at clean and at dirty test photos; parity
 python studies/default_model/run.py install   # copies the model file into the package
@@ -10,9 +11,11 @@ python studies/default_model/run.py install   # copies the model file into the p
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,11 @@ from typing import Any
 import numpy as np
 
 import beltsight
+from beltsight.config import ASSETS
 from beltsight.dataset.soil import SoilOptions, soil_dataset
+from beltsight.line.settings import load_line
+from beltsight.line.simulate.crops import CropBook
+from beltsight.line.simulate.play import Play, PlaySettings
 from beltsight.machine import describe_machine
 from beltsight.model import DEFAULT_MODEL
 from beltsight.train.export import make_engine_of_file, measure_parity, restate_card
@@ -44,7 +51,8 @@ from studies.runner import (  # noqa: E402
 )
 
 COPIES, SEED = 5, 0
-SOILED = "trashnet-soiled"  # the name stands in the model's card
+SOILED, BELTS = "trashnet-soiled", "belts"
+LEARNED = "trashnet-soiled-and-belts.csv"  # the name stands in the model's card
 ABOUT = About(
     name="trashnet-mobilenetv2",
     version="2",
@@ -59,11 +67,73 @@ ABOUT = About(
 
 def soil(out: Path) -> None:
     """Make the photos with simulated dirt that are learned from."""
-    source = beltsight.load_dataset(data_folder("trashnet"))
-    learned = replace(source, samples=tuple(s for s in source.samples if s.split != "test"))
+    learned = _learned_from()
     options = SoilOptions(COPIES, originals=True, masks=True, seed=SEED)
     made = soil_dataset(learned, out / SOILED, options)
     write_json(HERE / "results" / "soiled.json", {**made.to_record(), "folder": SOILED})
+
+
+def _learned_from() -> beltsight.Dataset:
+    """TrashNet without its test photos."""
+    source = beltsight.load_dataset(data_folder("trashnet"))
+    return replace(source, samples=tuple(s for s in source.samples if s.split != "test"))
+
+
+def belts(out: Path) -> None:
+    """Let a line look at the photos' items on simulated belts, and join its crops to the rest."""
+    look = tomllib.loads((HERE / "belts.toml").read_text(encoding="utf-8"))["belts"]
+    counts = {}
+    for one in look:
+        folder = out / BELTS / one["name"]
+        if not (folder / "labels.csv").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _crop_belt(folder, {key: value for key, value in one.items() if key != "name"})
+        counts[one["name"]] = len(_rows(folder / "labels.csv"))
+        print(f"{one['name']}: {counts[one['name']]} crops", flush=True)
+    write_json(HERE / "results" / "belts.json", counts)
+    parts = [SOILED, *(f"{BELTS}/{one['name']}" for one in look)]
+    _join(out, parts)
+
+
+def _crop_belt(folder: Path, look: dict[str, Any]) -> None:
+    """One turn of a belt with every item on it once, half of them dirty."""
+    overrides: dict[str, Any] = {
+        "store.url": str(folder.with_name(f"{folder.name}.db")),
+        "simulation.length_m": 100,
+        "simulation.items.rate_per_s": 22,
+        "simulation.items.dirty": 0.5,
+        "simulation.items.dirt_share": [0.02, 0.7],
+        "simulation.seed": look.pop("seed"),
+        **{f"simulation.{part}.{key}": v for part, rest in look.items() for key, v in rest.items()},
+    }
+    settings = load_line(ASSETS / "line" / "line.toml", overrides)
+    data = _learned_from()
+    book = CropBook(folder, data)
+    play = Play(settings, PlaySettings(seconds=42.0), samples=data.samples, crops=book)
+    for _ in play.frames():
+        pass
+    play.close()
+    book.write(play.matched())
+    Path(settings.store.url).unlink()
+
+
+def _join(out: Path, parts: list[str]) -> None:
+    """One table of several data sets below a folder."""
+    rows = []
+    for part in parts:
+        for row in _rows(out / part / "labels.csv"):
+            paths = {key: f"{part}/{row[key]}" for key in ("path", "mask") if row.get(key)}
+            rows.append({**row, **paths})
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with (out / LEARNED).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
 
 
 def material(out: Path) -> None:
@@ -73,7 +143,7 @@ def material(out: Path) -> None:
 
 def train(out: Path) -> None:
     """Go on with dirt on the photos, too."""
-    _train(out / SOILED, out / "dirt", "train", "")
+    _train(out / LEARNED, out / "dirt", "train", "")
 
 
 def _train(data: Path, out: Path, name: str, prefix: str) -> None:
@@ -167,7 +237,7 @@ def install(out: Path) -> None:
 
 
 STEPS = {
-    "material": material, "soil": soil, "train": train,
+    "material": material, "soil": soil, "belts": belts, "train": train,
     "validate": validate, "measure": measure, "install": install,
 }  # fmt: skip
 

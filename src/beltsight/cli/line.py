@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from beltsight.line.assemble import OpenLine
     from beltsight.line.runner import Seen
     from beltsight.line.settings import LineSettings
+    from beltsight.line.simulate.play import PlaySettings
 
 app = typer.Typer(
     name="line",
@@ -83,6 +85,10 @@ def simulate(
     video: Annotated[
         Path | None, typer.Option(help="Write what is seen and decided to this .mp4 file.")
     ] = None,
+    crops: Annotated[
+        Path | None,
+        typer.Option(help="Write what the model was shown of each item there, to learn from."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -101,6 +107,7 @@ def simulate(
 
     from beltsight.config import ASSETS, parse_value
     from beltsight.line.settings import load_line
+    from beltsight.line.simulate.play import PlaySettings
 
     overrides = {"source": "simulation"}
     for pair in set_ or []:
@@ -110,7 +117,8 @@ def simulate(
         if file is None:
             overrides.setdefault("store.url", f"{folder}/line.db")
         settings = load_line(file or ASSETS / "line" / "line.toml", overrides)
-        _simulate(settings, photos, split, seconds, real_time, video, quiet, json)
+        play = PlaySettings(seconds, real_time)
+        _simulate(settings, photos, split, play, _Wanted(video, crops, json), quiet)
 
 
 @app.command("check")
@@ -135,26 +143,36 @@ def check(file: FileArgument, json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a simulated run is to leave behind."""
+
+    video: Path | None
+    crops: Path | None
+    json: bool
+
+
 def _simulate(
     settings: LineSettings,
     photos: Path | None,
     split: str,
-    seconds: float,
-    real_time: bool,
-    video: Path | None,
+    play_settings: PlaySettings,
+    wanted: _Wanted,
     quiet: bool,
-    json: bool,
 ) -> None:
     from beltsight.cli.console import note
     from beltsight.dataset import load_dataset
+    from beltsight.line.simulate.crops import CropBook
     from beltsight.line.simulate.film import Film
-    from beltsight.line.simulate.play import Play, PlaySettings
+    from beltsight.line.simulate.play import Play
+    from beltsight.line.simulate.stock import DEMO_PHOTOS
 
-    samples = load_dataset(photos).select(split).samples if photos else None
-    with _drawing(quiet or json) as progress:
-        play = Play(settings, PlaySettings(seconds, real_time), samples=samples, progress=progress)
+    dataset = load_dataset(photos or DEMO_PHOTOS).select(split if photos else "all")
+    book = CropBook(wanted.crops, dataset) if wanted.crops is not None else None
+    with _drawing(quiet or wanted.json) as progress:
+        play = Play(settings, play_settings, samples=dataset.samples, progress=progress, crops=book)
     note(f"beltsight: {play.simulation.belt.stock_told}")
-    film = Film(video, play) if video is not None else None
+    film = Film(wanted.video, play) if wanted.video is not None else None
 
     def frames() -> Iterator[Seen]:
         for seen in play.frames():
@@ -163,12 +181,14 @@ def _simulate(
             yield seen
 
     try:
-        _work(play.opened, frames(), play.close, quiet=quiet or json)
+        _work(play.opened, frames(), play.close, quiet=quiet or wanted.json)
     finally:
         if film is not None:
             film.close()
-            note(f"beltsight: wrote {video} ({film.codec})")
-    _tell(play.opened, json, play.score().to_record())
+            note(f"beltsight: wrote {wanted.video} ({film.codec})")
+    if book is not None:
+        note(f"beltsight: wrote {book.write(play.matched()):,} crops, {book.labels_file}")
+    _tell(play.opened, wanted.json, play.score().to_record())
 
 
 def _work(

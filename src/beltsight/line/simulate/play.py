@@ -14,9 +14,11 @@ from beltsight.line.assemble import OpenLine, Outside
 from beltsight.line.deciding import Clocks, Decided
 from beltsight.line.runner import Seen
 from beltsight.line.settings import LineSettings
+from beltsight.line.simulate.crops import CropBook
 from beltsight.line.simulate.motion import EncoderLook, VirtualClock
-from beltsight.line.simulate.score import Counted, Score, score
+from beltsight.line.simulate.score import Counted, Matched, Score, match, score
 from beltsight.line.simulate.strip import Progress
+from beltsight.line.simulate.truth import TrueItem
 from beltsight.line.simulate.valves import Station, act
 from beltsight.line.simulate.world import Run, SimulatedBelt, Simulation, simulate, start
 from beltsight.policy import MATERIAL
@@ -72,6 +74,7 @@ class Play:
         samples: photos to cut items from; the packaged ones by default.
         folder: where a long belt's picture may lie; else in memory.
         progress: told while the belt is drawn.
+        crops: keeps what the model is shown.
 
     Attributes:
         opened: the line.
@@ -88,10 +91,12 @@ class Play:
         samples: Sequence[Sample] | None = None,
         folder: Path | None = None,
         progress: Progress | None = None,
+        crops: CropBook | None = None,
     ) -> None:
         if not play.real_time and any(a.timing == "host" for a in settings.schedule.actuators):
             raise ConfigError("pulses that this machine times need real time: add --real-time")
         self.play = play
+        self._crops = crops
         self.noted: dict[int, Noted] = {}
         self._lock = threading.Lock()
         self._origin_mm: float | None = None
@@ -143,23 +148,30 @@ class Play:
         stations = _stations(settings)
         switches = [switch for peer in self._peers for switch in peer.plc.switches]
         fallen = act(sorted(switches, key=lambda s: s.time_s), stations, belt.motion, belt.truth)
-        end_mm = belt.position_mm(self.simulation.clock())
-        passed_mm = end_mm - max(s.distance_mm for s in stations) - 2 * belt.truth.longest_mm
-        truth = belt.truth.between(belt.truth.start_mm, passed_mm)
-        counted = [
-            one
-            for one in [self._on_the_belt(noted.counted) for noted in self.noted.values()]
-            if one.belt_position_mm < passed_mm + belt.truth.longest_mm
-        ]
+        truth, counted = self._passed()
         bin_of = {r: one.name for one in settings.schedule.actuators for r in one.routes}
         return score(
             truth,
-            [one for one in counted if one.belt_position_mm < passed_mm],
+            counted,
             {item.item_id: fallen.bin_of(item.item_id) for item in truth},
             self.opened.decider.policy,
             bin_of=bin_of,
             shots=fallen.shots,
         )
+
+    def matched(self) -> list[Matched]:
+        """What the line counted for each item that passed; after :meth:`close`."""
+        return match(*self._passed())[0]
+
+    def _passed(self) -> tuple[list[TrueItem], list[Counted]]:
+        """Items that passed the last actuator, and what was counted over that belt."""
+        belt = self.simulation.belt
+        end_mm = belt.position_mm(self.simulation.clock())
+        stations = _stations(self.opened.settings)
+        passed_mm = end_mm - max(s.distance_mm for s in stations) - 2 * belt.truth.longest_mm
+        places = [self._on_the_belt(noted.counted) for noted in self.noted.values()]
+        counted = [one for one in places if one.belt_position_mm < passed_mm]
+        return belt.truth.between(belt.truth.start_mm, passed_mm), counted
 
     def _on_the_belt(self, counted: Counted) -> Counted:
         """With the place that it has on the belt's own odometer."""
@@ -198,6 +210,8 @@ class Play:
         noted = _noted(decided)
         with self._lock:
             self.noted[noted.counted.item_id] = noted
+            if self._crops is not None and decided.item.crop is not None:
+                self._crops.keep(noted.counted.item_id, decided.item.crop)
 
 
 def _run_of(settings: LineSettings, play: PlaySettings) -> Run:
