@@ -18,6 +18,7 @@ import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,6 @@ def belts(out: Path) -> None:
 def _crop_belt(folder: Path, look: dict[str, Any]) -> None:
     """One turn of a belt with every item on it once, half of them dirty."""
     overrides: dict[str, Any] = {
-        "store.url": str(folder.with_name(f"{folder.name}.db")),
         "simulation.length_m": 100,
         "simulation.items.rate_per_s": 22,
         "simulation.items.dirty": 0.5,
@@ -106,15 +106,16 @@ def _crop_belt(folder: Path, look: dict[str, Any]) -> None:
         "simulation.seed": look.pop("seed"),
         **{f"simulation.{part}.{key}": v for part, rest in look.items() for key, v in rest.items()},
     }
-    settings = load_line(ASSETS / "line" / "line.toml", overrides)
     data = _learned_from()
     book = CropBook(folder, data)
-    play = Play(settings, PlaySettings(seconds=42.0), samples=data.samples, crops=book)
-    for _ in play.frames():
-        pass
-    play.close()
+    with TemporaryDirectory() as log:
+        overrides["store.url"] = f"{log}/line.db"
+        settings = load_line(ASSETS / "line" / "line.toml", overrides)
+        play = Play(settings, PlaySettings(seconds=42.0), samples=data.samples, crops=book)
+        for _ in play.frames():
+            pass
+        play.close()
     book.write(play.matched())
-    Path(settings.store.url).unlink()
 
 
 def _join(out: Path, parts: list[str]) -> None:
