@@ -17,12 +17,17 @@ SHORT = (
 
 def test_simulate_tells_how_well_it_did(tmp_path: Path) -> None:
     video = tmp_path / "belt.avi"
-    done = beltsight("line", "simulate", "--seconds", 1.5, *SHORT, "--video", video, "--json")
+    crops = tmp_path / "crops"
+    done = beltsight(
+        "line", "simulate", "--seconds", 1.5, *SHORT, "--video", video, "--crops", crops, "--json"
+    )
     assert done.status == 0, done.err
     found = json.loads(done.out)
     assert found["line"] == "demo" and found["items"] > 0 and found["late"] == 0
     assert found["score"]["all"]["found"]["of"] > 0
     assert video.stat().st_size > 10_000
+    rows = (crops / "labels.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert rows and len(rows) == len(list((crops / "crops").glob("*.jpg")))
 
 
 def copy_of_the_packaged_line(folder: Path, **changes: str) -> Path:

@@ -75,7 +75,8 @@ def write_file(path: Path, content: bytes) -> None:
         draft.replace(path)
     except OSError as error:
         raise DatasetError(
-            f"{path}: cannot be written: {error.strerror}; run again with the same options to go on"
+            f"{path}: cannot be written: {error.strerror}; make room or choose another folder, and "
+            "run again with the same options"
         ) from error
 
 
