@@ -1,0 +1,156 @@
+"""A whole line on a simulated belt in real time, with real peers at the end of its links."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.line.actuators.peers import PATIENCE_S
+
+from beltsight.config import ASSETS
+from beltsight.line.actuators import open_actuator, read_peer
+from beltsight.line.assemble import OpenLine, Outside
+from beltsight.line.deciding import Clocks, Decided
+from beltsight.line.settings import LineSettings, load_line
+from beltsight.line.simulate import EncoderLook, Fault, Run, SimulatedBelt, simulate, start
+from beltsight.line.snapshot import Snapshot, take_snapshot
+from beltsight.store import (
+    CommandRow,
+    DecisionRow,
+    EventRow,
+    Row,
+    Verification,
+    open_log,
+    parse_row,
+    read_key,
+    verify,
+)
+
+SMALL = {
+    "simulation.length_m": 9, "simulation.items.rate_per_s": 10, "simulation.lead_in_mm": 800,
+    "simulation.belt.loop_m": 3, "model.threads": 1, "link_times.retry_first_ms": 20,
+    "link_times.retry_most_ms": 100,
+}  # fmt: skip
+
+
+def settings_in(folder: Path, link: dict[str, Any], **more: object) -> LineSettings:
+    """The packaged line with another link, and its log in a folder."""
+    key_file = folder / "key"
+    if not key_file.exists():
+        key_file.write_text("a key of the whole line's tests.", encoding="ascii")
+        key_file.chmod(0o600)
+    where = {"store.url": str(folder / "line.db"), "store.key_file": str(key_file)}
+    settings = load_line(ASSETS / "line" / "line.toml", {**where, **SMALL, **more})
+    return settings.model_copy(update={"links": (read_peer({**link, "name": "plc"}),)})
+
+
+def draw_belt(folder: Path) -> SimulatedBelt:
+    settings = settings_in(folder, {"kind": "simulated"})
+    return simulate(settings.simulation, settings.view).belt
+
+
+@dataclass(frozen=True)
+class Log:
+    """All rows of a log, and whether its chain holds."""
+
+    rows: list[Row]
+    chain: Verification
+
+    @property
+    def decisions(self) -> list[DecisionRow]:
+        return [row for row in self.rows if isinstance(row, DecisionRow)]
+
+    @property
+    def command_ids(self) -> list[str]:
+        commands = [row for row in self.rows if isinstance(row, CommandRow)]
+        return [str(row.command_id) for row in commands]
+
+    @property
+    def events(self) -> list[str]:
+        return [row.event for row in self.rows if isinstance(row, EventRow)]
+
+
+def read_log(folder: Path) -> Log:
+    reader = open_log(str(folder / "line.db"), "demo")
+    return Log(
+        [parse_row(one.body.encode()) for one in reader.rows()],
+        verify(reader, read_key(folder / "key")),
+    )
+
+
+class WholeLine:
+    """A line whose frames are taken in a thread of their own, until it is closed."""
+
+    def __init__(
+        self,
+        settings: LineSettings,
+        belt: SimulatedBelt,
+        *,
+        faults: tuple[Fault, ...] = (),
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        look = EncoderLook(settings.belt.mm_per_count, settings.belt.counter_bits)
+        run = Run(encoder=look, faults=faults, real_time=True)
+        self.simulation = start(belt, settings.simulation, run)
+        cameras = iter([self.simulation.camera])
+        outside = Outside(
+            lambda: next(cameras, None) or self.simulation.reopen(),
+            [open_actuator(one, self.simulation.plc_encoder.at) for one in settings.links],
+            Clocks(self.simulation.clock, wall),
+        )
+        self.decided: list[Decided] = []
+        self.longest_step_s = 0.0
+        self.opened = OpenLine(settings, outside, self.decided.append)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            began_s = time.monotonic()
+            self.opened.line.step()
+            self.longest_step_s = max(self.longest_step_s, time.monotonic() - began_s)
+
+    @property
+    def now(self) -> Snapshot:
+        return take_snapshot(self.opened)
+
+    def is_running(self) -> bool:
+        """It may fire, whether all is well or not."""
+        return self.now.state.name in ("running", "degraded")
+
+    def wait_more(self, decisions: int) -> None:
+        """Until so many more items are decided."""
+        wanted = len(self.decided) + decisions
+        wait(lambda: len(self.decided) >= wanted)
+
+    def close(self) -> str | None:
+        self._stop.set()
+        self._thread.join(PATIENCE_S)
+        return self.opened.close()
+
+
+@contextmanager
+def whole_line(settings: LineSettings, belt: SimulatedBelt, **how: Any) -> Iterator[WholeLine]:
+    made = WholeLine(settings, belt, **how)
+    try:
+        wait(lambda: len(made.decided) >= 3)
+        yield made
+    except BaseException:
+        made.close()
+        raise
+    assert made.close() is None
+
+
+def wait(true: Callable[[], object]) -> float:
+    """Wait until something is so; the seconds that it took."""
+    began_s = time.monotonic()
+    while not true():
+        assert time.monotonic() < began_s + PATIENCE_S, "it did not come about"
+        time.sleep(0.001)
+    return time.monotonic() - began_s
