@@ -72,6 +72,17 @@ def test_the_shortest_pulse_at_the_present_speed() -> None:
     assert (command.fire_count, command.end_count) == (5500, 6500)
 
 
+def test_what_is_planned_while_the_belt_stands_is_blown_around_its_middle_when_it_runs() -> None:
+    """40 ms at 2,500 mm/s are 100 mm around an item of 60 mm, also where the belt stands now."""
+    valve = actuator(pulse_ms=40)
+    moving = scheduler(valve)
+    moving.plan(item(1, at_mm=-500.0), belt())
+    set_to = scheduler(valve, belt_settings=BeltSettings(mm_per_count=0.1, speed_mm_s=2500))
+    for one in (moving, set_to):
+        [command] = one.plan(item(2, length_mm=60.0), belt(speed_mm_s=0.0)).commands
+        assert (command.fire_count, command.end_count) == (5500, 6500)
+
+
 def test_the_host_compensates_by_the_speed_of_now() -> None:
     late_valve = actuator(latency_ms=20, compensates="host")
     [command] = scheduler(late_valve).plan(item(), belt()).commands

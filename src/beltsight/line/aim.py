@@ -114,18 +114,28 @@ def choose_lanes(lanes: tuple[Interval, ...], across_mm: Interval) -> tuple[int,
     return tuple(chosen or [shared.index(best)])
 
 
-def aim_at(wanted: Wanted, actuator: ActuatorSettings, state: BeltState, *, all_lanes: bool) -> Aim:
+def aim_at(
+    wanted: Wanted,
+    actuator: ActuatorSettings,
+    state: BeltState,
+    *,
+    all_lanes: bool,
+    full_mm_s: float = 0.0,
+) -> Aim:
     """What this actuator would have to do to this item, from the belt's state now.
 
     The item meets the actuator when the odometer has gone on, from where the item was seen, by the
     way that is left, divided by the slip ratio. The pulse lasts for ``cover`` of the item's length
-    around that, at least ``pulse_ms`` at the present speed.
+    around that, at least ``pulse_ms`` at the belt's speed.
 
     Args:
         wanted: the item.
         actuator: of its route.
         state: of the belt.
         all_lanes: open the whole width instead of the lanes that the item is in.
+        full_mm_s: speed that the belt may have by then; the present one counts where it is higher.
+            What is planned while it stands is blown when it runs, and the shortest pulse of that
+            speed must still lie around the middle.
     """
     lanes = (
         tuple(range(len(actuator.lanes)))
@@ -136,7 +146,7 @@ def aim_at(wanted: Wanted, actuator: ActuatorSettings, state: BeltState, *, all_
     seen_mm = state.position_mm if wanted.seen_mm is None else wanted.seen_mm
     left_mm = wanted.belt_position_mm + actuator.distance_mm - seen_mm
     meets_mm = seen_mm + left_mm / wanted.slip_ratio
-    shortest_mm = actuator.pulse_ms * speed_mm_ms
+    shortest_mm = actuator.pulse_ms * max(speed_mm_ms, full_mm_s / 1000)
     half_mm = max(actuator.cover * wanted.length_mm, shortest_mm) / 2
     from_mm, to_mm = meets_mm - half_mm, meets_mm + half_mm
     earliest_mm = state.position_mm + speed_mm_ms * (actuator.latency_ms + actuator.lead_ms)

@@ -16,7 +16,7 @@ from beltsight.line.actuators.plc import signed_difference
 from beltsight.line.actuators.protocol import Command
 from beltsight.line.aim import Aim, Interval, Wanted, aim_at, overlap_mm
 from beltsight.line.belt import BeltState, Odometer
-from beltsight.line.schedule_settings import ScheduleSettings
+from beltsight.line.schedule_settings import ActuatorSettings, ScheduleSettings
 
 Outcome = Literal["planned", "late", "no-actuator", "conflict", "fail-safe"]
 Took = Literal["route", "end", "pass", "reject", "divert", "commanded-already"]
@@ -99,6 +99,7 @@ class Scheduler:
         self.settings = settings
         self.run_id = run_id
         self._odometer = odometer
+        self._full_mm_s = max(odometer.settings.speed_mm_s or 0.0, 0.0)
         self._number = 0
         self._placed: deque[_Placed] = deque(maxlen=_KEPT)
         self._earlier: deque[Command] = deque(maxlen=_KEPT)
@@ -118,6 +119,7 @@ class Scheduler:
         for wanted in items:
             _check(wanted)
         self._forget(state)
+        self._full_mm_s = max(self._full_mm_s, state.speed_mm_s)
         rule = self.settings.conflict
         clashing = self._clashing(items, state) if rule == "fail-safe" else frozenset()
         order = range(len(items))
@@ -201,7 +203,7 @@ class Scheduler:
             return None, "no-actuator", f"no actuator serves the route {wanted.route!r}"
         lack_ms: float | None = None
         for actuator in actuators:
-            aim = aim_at(wanted, actuator, state, all_lanes=False)
+            aim = self._aim_at(wanted, actuator, state, all_lanes=False)
             if not aim.lanes:
                 continue
             if not aim.is_late:
@@ -212,6 +214,11 @@ class Scheduler:
             return None, "no-actuator", f"no lane of {wanted.route!r} reaches {where}"
         late = f"{lack_ms:.0f} ms too late" if math.isfinite(lack_ms) else "past it already"
         return None, "late", f"{late} for the actuator of {wanted.route!r}"
+
+    def _aim_at(
+        self, wanted: Wanted, actuator: ActuatorSettings, state: BeltState, *, all_lanes: bool
+    ) -> Aim:
+        return aim_at(wanted, actuator, state, all_lanes=all_lanes, full_mm_s=self._full_mm_s)
 
     def _neighbours(self, placed: _Placed) -> tuple[list[_Placed], list[_Placed]]:
         guard_mm = self.settings.guard_mm
@@ -248,7 +255,7 @@ class Scheduler:
             self._placed.append(passes)
             return Planned(wanted.item_id, (), outcome, "pass", why, struck_by=struck_by)
         for actuator in self.settings.serving(rule.route):
-            aim = aim_at(wanted, actuator, state, all_lanes=rule.action == "divert")
+            aim = self._aim_at(wanted, actuator, state, all_lanes=rule.action == "divert")
             if aim.lanes and not aim.is_late:
                 placed = _Placed(replace(wanted, route=rule.route), aim)
                 took: Took = "divert" if rule.action == "divert" else "reject"
