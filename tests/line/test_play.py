@@ -18,7 +18,7 @@ from beltsight.errors import ConfigError, LineError
 from beltsight.line.items import ReadyItem
 from beltsight.line.metrics import MetricsServer
 from beltsight.line.settings import LineSettings, load_line
-from beltsight.line.simulate import Fault, Run, SimulatedBelt
+from beltsight.line.simulate import Fault, Run, SimulatedBelt, Slip, SpeedChange
 from beltsight.line.simulate.play import Play, PlaySettings
 from beltsight.line.snapshot import Snapshot, take_snapshot
 from beltsight.records import Frame
@@ -66,6 +66,23 @@ def test_items_are_found_decided_and_blown_where_they_were_sent(
     assert score.all.on_time == score.all.decided
     assert score.all.as_decided >= score.all.decided - 1
     assert score.fire_error_mm["p50"] < 5.0
+
+
+def test_items_are_hit_in_their_middle_through_stops_slip_and_changes_of_speed(
+    played: tuple[Play, Snapshot, str], tmp_path: Path
+) -> None:
+    """All errors together: of what was seen, of the encoder, of the PLC's scan, of the valves."""
+    speeds = ((1.5, 1500.0), (2.5, 2500.0), (4.0, 0.0), (5.0, 2500.0), (6.5, 2000.0))
+    changes = tuple(SpeedChange(at_s, speed_mm_s) for at_s, speed_mm_s in speeds)
+    run = Run(changes=changes, slips=(Slip(2.0, 6.0, 0.004),))
+    belt = played[0].simulation.belt
+    play = Play(settings_in(tmp_path), PlaySettings(9.0, run=run), belt=belt)
+    for _ in play.frames():
+        pass
+    assert play.close() is None
+    error_mm = play.score().fire_error_mm
+    print(f"middle of the shot to middle of the item: {error_mm}")
+    assert error_mm["n"] >= 20 and error_mm["p99"] < 5.0
 
 
 def test_in_real_time_the_line_begins_where_the_belt_is(

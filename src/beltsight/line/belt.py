@@ -269,7 +269,7 @@ class SlipSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    over_mm: float = Field(4000.0, gt=0, allow_inf_nan=False)
+    over_mm: float = Field(2000.0, gt=0, allow_inf_nan=False)
     least_mm: float = Field(400.0, gt=0, allow_inf_nan=False)
     alarm_share: float = Field(0.02, gt=0, allow_inf_nan=False)
 
