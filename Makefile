@@ -40,7 +40,7 @@ package: .venv-dev/.done  ## Build the wheel and the source package.
 
 # Some of them: make bench BENCH='latency pipeline'. Fail under a floor: OPTIONS=--assert. Figures to be
 # published: RESULTS=benchmarks/results
-BENCH ?= startup latency pipeline archive answers augmentation check_trashnet finetune store find belt
+BENCH ?= startup latency pipeline archive answers augmentation check_trashnet finetune store find belt line
 RESULTS ?= build/bench
 OPTIONS :=
 

@@ -24,9 +24,8 @@ from typing import Any
 import numpy as np
 
 import beltsight
-from beltsight.config import ASSETS
 from beltsight.dataset.soil import SoilOptions, soil_dataset
-from beltsight.line.settings import load_line
+from beltsight.line.settings import DEFAULT_LINE, load_line
 from beltsight.line.simulate.crops import CropBook
 from beltsight.line.simulate.play import Play, PlaySettings
 from beltsight.machine import describe_machine
@@ -110,7 +109,7 @@ def _crop_belt(folder: Path, look: dict[str, Any]) -> None:
     book = CropBook(folder, data)
     with TemporaryDirectory() as log:
         overrides["store.url"] = f"{log}/line.db"
-        settings = load_line(ASSETS / "line" / "line.toml", overrides)
+        settings = load_line(DEFAULT_LINE, overrides)
         play = Play(settings, PlaySettings(seconds=42.0), samples=data.samples, crops=book)
         for _ in play.frames():
             pass
@@ -181,6 +180,7 @@ def model_file(out: Path) -> Path:
 def validate(out: Path) -> None:
     """How well dirt is told on validation items."""
     write_json(HERE / "results" / "contamination-val.json", _contamination(out, "val"))
+    write_json(HERE / "results" / "belt-val.json", _on_belt(out, "val"))
 
 
 def _contamination(out: Path, split: str) -> dict[str, Any]:
@@ -196,6 +196,33 @@ def _contamination(out: Path, split: str) -> dict[str, Any]:
     return {"split": split, "model_sha256": model.hash, **figures}
 
 
+def _on_belt(out: Path, split: str) -> dict[str, Any]:
+    """What a line makes of clean items on a simulated belt, beside the same photos as files."""
+    data = beltsight.load_dataset(data_folder("trashnet")).select(split)
+    model = beltsight.load(model_file(out))
+    found: dict[str, Any] = {"split": split, "model_sha256": model.hash}
+    for name, touching in (("apart", 0.0), ("touching", 0.4)):
+        with TemporaryDirectory() as log:
+            overrides = {
+                **{"store.url": f"{log}/line.db", "model.file": str(model_file(out))},
+                **{"simulation.length_m": 60, "simulation.seed": 100},
+                **{"simulation.items.rate_per_s": 14, "simulation.items.touching": touching},
+            }
+            settings = load_line(DEFAULT_LINE, overrides)
+            play = Play(settings, PlaySettings(seconds=25.0), samples=data.samples)
+            for _ in play.frames():
+                pass
+            play.close()
+        files = [item.source for item in (one.item for one in play.matched() if one.counted)]
+        truth = {str(sample.path): sample.labels["material"] for sample in data.samples}
+        answers = {path: model.predict([path])[0].tasks["material"].label for path in set(files)}
+        right = sum(answers[path] == truth[path] for path in files)
+        found[name] = {**play.score().to_record(), "as_files": [right, len(files)]}
+        material = found[name]["all"]["right_material"]
+        print(f"{split}, {name}: {material} right, as files {right} of {len(files)}")
+    return found
+
+
 def measure(out: Path) -> None:
     """One look at the test split, clean and dirty, and the file against the network."""
     data = data_folder("trashnet")
@@ -205,6 +232,7 @@ def measure(out: Path) -> None:
     figures = record["tasks"]["material"]
     print(f"test: {figures['accuracy']:.4f} of {figures['n']}, interval {figures['interval']}")
     write_json(HERE / "results" / "contamination.json", _contamination(out, "test"))
+    write_json(HERE / "results" / "belt.json", _on_belt(out, "test"))
     samples = beltsight.load_dataset(data).select("test").samples
     model = beltsight.load(model_file(out))
     photos = np.stack([model.prepare(sample.path) for sample in samples])

@@ -13,11 +13,10 @@ import pytest
 from rich.console import Console
 
 from beltsight.cli.line_view import line_view
-from beltsight.config import ASSETS
 from beltsight.errors import ConfigError, LineError
 from beltsight.line.items import ReadyItem
 from beltsight.line.metrics import MetricsServer
-from beltsight.line.settings import LineSettings, load_line
+from beltsight.line.settings import DEFAULT_LINE, LineSettings, load_line
 from beltsight.line.simulate import Fault, Run, SimulatedBelt, Slip, SpeedChange
 from beltsight.line.simulate.play import Play, PlaySettings
 from beltsight.line.snapshot import Snapshot, take_snapshot
@@ -32,7 +31,7 @@ SMALL = {
 
 def settings_in(folder: Path, **more: object) -> LineSettings:
     overrides = {"store.url": str(folder / "line.db"), **SMALL, **more}
-    return load_line(ASSETS / "line" / "line.toml", overrides)
+    return load_line(DEFAULT_LINE, overrides)
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,10 @@ from typing import Any
 
 from tests.line.actuators.peers import PATIENCE_S
 
-from beltsight.config import ASSETS
 from beltsight.line.actuators import open_actuator, read_peer
 from beltsight.line.assemble import OpenLine, Outside
 from beltsight.line.deciding import Clocks, Decided
-from beltsight.line.settings import LineSettings, load_line
+from beltsight.line.settings import DEFAULT_LINE, LineSettings, load_line
 from beltsight.line.simulate import EncoderLook, Fault, Run, SimulatedBelt, simulate, start
 from beltsight.line.snapshot import Snapshot, take_snapshot
 from beltsight.store import (
@@ -45,7 +44,7 @@ def settings_in(folder: Path, link: dict[str, Any], **more: object) -> LineSetti
         key_file.write_text("a key of the whole line's tests.", encoding="ascii")
         key_file.chmod(0o600)
     where = {"store.url": str(folder / "line.db"), "store.key_file": str(key_file)}
-    settings = load_line(ASSETS / "line" / "line.toml", {**where, **SMALL, **more})
+    settings = load_line(DEFAULT_LINE, {**where, **SMALL, **more})
     return settings.model_copy(update={"links": (read_peer({**link, "name": "plc"}),)})
 
 

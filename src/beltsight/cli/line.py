@@ -105,8 +105,8 @@ def simulate(
     """
     from tempfile import TemporaryDirectory
 
-    from beltsight.config import ASSETS, parse_value
-    from beltsight.line.settings import load_line
+    from beltsight.config import parse_value
+    from beltsight.line.settings import DEFAULT_LINE, load_line
     from beltsight.line.simulate.play import PlaySettings
 
     overrides = {"source": "simulation"}
@@ -116,7 +116,7 @@ def simulate(
     with TemporaryDirectory(prefix="beltsight-line-") as folder:
         if file is None:
             overrides.setdefault("store.url", f"{folder}/line.db")
-        settings = load_line(file or ASSETS / "line" / "line.toml", overrides)
+        settings = load_line(file or DEFAULT_LINE, overrides)
         play = PlaySettings(seconds, real_time)
         _simulate(settings, photos, split, play, _Wanted(video, crops, json), quiet)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from beltsight.config import load_config, nearest
+from beltsight.config import ASSETS, load_config, nearest
 from beltsight.engines import ENGINES
 from beltsight.errors import ConfigError
 from beltsight.line.actuators import LinkTable
@@ -26,6 +26,8 @@ from beltsight.line.view import View
 from beltsight.line.views import ViewSettings
 from beltsight.policy import HAND_SORT
 from beltsight.store.settings import StoreSettings
+
+DEFAULT_LINE = ASSETS / "line" / "line.toml"
 
 
 class ModelSettings(BaseModel):

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from beltsight.config import ASSETS
 from beltsight.dataset import Dataset, load_dataset
 from beltsight.errors import DatasetError
 from beltsight.image import decode
-from beltsight.line.settings import load_line
+from beltsight.line.settings import DEFAULT_LINE, load_line
 from beltsight.line.simulate.crops import CropBook
 from beltsight.line.simulate.play import Play, PlaySettings
 from beltsight.line.simulate.stock import DEMO_PHOTOS
@@ -27,7 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Play, int]:
     overrides = {"store.url": str(folder / "line.db"), **BELT}
     photos = load_dataset(DEMO_PHOTOS)
     book = CropBook(folder / "crops", photos)
-    settings = load_line(ASSETS / "line" / "line.toml", overrides)
+    settings = load_line(DEFAULT_LINE, overrides)
     play = Play(settings, PlaySettings(4.0), samples=photos.samples, crops=book)
     for _ in play.frames():
         pass

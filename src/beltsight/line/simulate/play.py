@@ -75,6 +75,7 @@ class Play:
         folder: where a long belt's picture may lie; else in memory.
         progress: told while the belt is drawn.
         crops: keeps what the model is shown.
+        watch: told of each decided item, in the deciding threads.
 
     Attributes:
         opened: the line.
@@ -92,11 +93,12 @@ class Play:
         folder: Path | None = None,
         progress: Progress | None = None,
         crops: CropBook | None = None,
+        watch: Callable[[Decided], None] = lambda decided: None,
     ) -> None:
         if not play.real_time and any(a.timing == "host" for a in settings.schedule.actuators):
             raise ConfigError("pulses that this machine times need real time: add --real-time")
         self.play = play
-        self._crops = crops
+        self._crops, self._watch = crops, watch
         self.noted: dict[int, Noted] = {}
         self._lock = threading.Lock()
         self._origin_mm: float | None = None
@@ -212,6 +214,7 @@ class Play:
             self.noted[noted.counted.item_id] = noted
             if self._crops is not None and decided.item.crop is not None:
                 self._crops.keep(noted.counted.item_id, decided.item.crop)
+        self._watch(decided)
 
 
 def _run_of(settings: LineSettings, play: PlaySettings) -> Run:
