@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from beltsight.errors import ConfigError
+from beltsight.line.actuators import Actuator, PeerSettings, open_actuator
 from beltsight.line.actuators.simulated import SimulatedActuator, SimulatedSettings
 from beltsight.line.assemble import OpenLine, Outside
 from beltsight.line.deciding import Clocks, Decided
@@ -68,7 +69,8 @@ class Play:
     """A line on a simulated belt.
 
     Args:
-        settings: of the line; its links must be simulated.
+        settings: of the line. Links that are not simulated are opened as they are, and need real
+            time; where items fall is then not known.
         play: how it is run.
         belt: a belt that was drawn before; else one is drawn.
         samples: photos to cut items from; the packaged ones by default.
@@ -97,9 +99,12 @@ class Play:
     ) -> None:
         if not play.real_time and any(a.timing == "host" for a in settings.schedule.actuators):
             raise ConfigError("pulses that this machine times need real time: add --real-time")
+        if not play.real_time and any(link.kind != "simulated" for link in settings.links):
+            raise ConfigError("links that are not simulated need real time: add --real-time")
         self.play = play
         self._crops, self._watch = crops, watch
         self.noted: dict[int, Noted] = {}
+        self._belt = settings.belt
         self._lock = threading.Lock()
         self._origin_mm: float | None = None
         run = _run_of(settings, play)
@@ -110,7 +115,8 @@ class Play:
         else:
             self.simulation = start(belt, settings.simulation, run)
         self._wall_s = time.time()
-        self._peers = [self._peer(link, settings) for link in settings.links]
+        self._peers: list[SimulatedActuator] = []
+        self._actuators = [self._actuator(link) for link in settings.links]
         self._cameras = iter([self.simulation.camera])
         self.opened = OpenLine(settings, self._outside(), self._note)
 
@@ -147,10 +153,12 @@ class Play:
     def score(self) -> Score:
         """What the line made of the items that passed its last actuator; after :meth:`close`."""
         settings, belt = self.opened.settings, self.simulation.belt
+        truth, counted = self._passed()
+        if len(self._peers) < len(self._actuators):
+            return score(truth, counted)
         stations = _stations(settings)
         switches = [switch for peer in self._peers for switch in peer.plc.switches]
         fallen = act(sorted(switches, key=lambda s: s.time_s), stations, belt.motion, belt.truth)
-        truth, counted = self._passed()
         bin_of = {r: one.name for one in settings.schedule.actuators for r in one.routes}
         return score(
             truth,
@@ -188,25 +196,26 @@ class Play:
             pause = lambda seconds: _advance(virtual, seconds)  # noqa: E731
         return Outside(
             lambda: next(self._cameras, None) or self.simulation.reopen(),
-            self._peers,
+            self._actuators,
             Clocks(clock, lambda: self._wall_s + clock()),
             pause,
         )
 
-    def _peer(self, link: object, settings: LineSettings) -> SimulatedActuator:
-        assert isinstance(link, SimulatedSettings)
-        bits: dict[str, object] = {
-            "counter_bits": settings.belt.counter_bits,
-            "reversed": settings.belt.reversed,
-        }
+    def _actuator(self, link: PeerSettings) -> Actuator:
+        if not isinstance(link, SimulatedSettings):
+            return open_actuator(link)
+        belt = self._belt
+        bits: dict[str, object] = {"counter_bits": belt.counter_bits, "reversed": belt.reversed}
         if not self.play.real_time:  # the belt's time has nothing to do with that of the beats
             bits["watchdog_ms"] = _NO_WATCHDOG_MS
         plc = link.plc.model_copy(update=bits)
-        return SimulatedActuator(
+        made = SimulatedActuator(
             link.model_copy(update={"plc": plc}),
             self.simulation.plc_encoder.at,
             self.simulation.clock,
         )
+        self._peers.append(made)
+        return made
 
     def _note(self, decided: Decided) -> None:
         noted = _noted(decided)

@@ -57,6 +57,7 @@ class Tally:
         right_material: of those.
         decided: found, with a route.
         on_time: of those.
+        judged: of those, it is known where they fell.
         as_decided: of those, fell where the line decided.
         binned: items whose right bin is known, found or not.
         right_bin: of those, fell where the policy would have them.
@@ -69,6 +70,7 @@ class Tally:
     right_material: int = 0
     decided: int = 0
     on_time: int = 0
+    judged: int = 0
     as_decided: int = 0
     binned: int = 0
     right_bin: int = 0
@@ -80,7 +82,7 @@ class Tally:
             "counted_once": (self.once, self.items),
             "right_material": (self.right_material, self.answered),
             "on_time": (self.on_time, self.decided),
-            "as_decided": (self.as_decided, self.decided),
+            "as_decided": (self.as_decided, self.judged),
             "right_bin": (self.right_bin, self.binned),
         }
         return {"items": self.items} | {name: _share(*pair) for name, pair in parts.items()}
@@ -272,6 +274,7 @@ def _tally(
     if first.route is not None:
         tally.decided += 1
         tally.on_time += first.on_time
+        tally.judged += fell is not None
         tally.as_decided += fell is not None and fell == bin_of(first.route)
 
 
