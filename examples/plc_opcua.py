@@ -47,7 +47,7 @@ async def main(url: str) -> None:
     print("the PLC waits for the line", flush=True)
     while True:
         nodes, counter = RemoteNodes(OpcUaClientSettings(url=url)), Counter()
-        plc = OpcUaPlc(Plc(PlcSettings()), nodes, counter, on_switch=say)
+        plc = OpcUaPlc(Plc(PlcSettings()), nodes, counter, cycle_ms=10, on_switch=say)
         try:
             await nodes.open()
             await asyncio.gather(plc.run(), counter.follow(nodes))

@@ -10,6 +10,7 @@ import pytest
 
 from beltsight.decide import bind
 from beltsight.errors import StoreError
+from beltsight.line import deciding
 from beltsight.line.actuators import Command
 from beltsight.line.belt import BeltSettings, BeltState, Odometer
 from beltsight.line.command_rows import command_of, command_row
@@ -180,6 +181,10 @@ def test_too_late_is_said(bench: Bench) -> None:
     decided = bench.deciding.decide(ready(answered("metal"), at_mm=-200.0))
     assert (decided.planned.outcome, decided.planned.took) == ("late", "pass")
     assert bench.figures.figures(10.2).late == 1
+    _, why = bench.log.rows  # so that reports count it, too
+    assert isinstance(why, CommandRow)
+    assert (why.outcome, why.actuator, why.item_id, why.command_id) == ("late", "jets", 7, None)
+    assert "late, pass: " in why.text and "too late for the actuator of 'metal'" in why.text
 
 
 def test_the_belt_goes_on_while_the_model_works(bench: Bench) -> None:
@@ -208,3 +213,9 @@ def test_commands_come_back_from_the_log(bench: Bench) -> None:
 
 def test_state_is_a_belt_state(bench: Bench) -> None:
     assert isinstance(bench.belt, BeltState) and bench.belt.speed_mm_s == pytest.approx(2500.0)
+
+
+def test_a_picture_that_the_log_would_not_take_costs_no_decision() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2400, 2400, 3), np.uint8)
+    assert deciding._jpeg(noise) is None
+    assert deciding._jpeg(noise[:100, :100]) is not None

@@ -88,3 +88,11 @@ def test_figures_count() -> None:
     assert found.decision_ms == (45.0, 85.5, 89.1, 90.0)
     assert (found.routes, found.materials) == ({"pet": 10}, {"plastic": 10})
     assert (found.commands, found.answered_late, found.refused_views) == ({"sent": 1}, 3, 2)
+
+
+def test_an_item_is_overdue_by_where_its_pulse_begins() -> None:
+    book = ItemBook()
+    book.see(ItemPlace(1, 100.0, 280.0, 80.0, 60.0, 100.0), 0.0)
+    assert book.overdue(75.0, cover=0.5, least_mm=40.0) == []
+    [ready] = book.overdue(81.0, cover=0.5, least_mm=40.0)
+    assert ready.place.item_id == 1

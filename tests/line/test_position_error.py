@@ -97,7 +97,7 @@ def errors_mm(
             number += 1
             u_mm = true_mm - next_mm
             position = state.position_mm - u_mm
-            wanted = Wanted(number, position, 280.0, 100.0, 80.0, "metal", 0.0, meter.ratio,
+            wanted = Wanted(number, position, 280.0, 100.0, 80.0, "metal", meter.ratio,
                             state.position_mm)  # fmt: skip
             seen.append((now_s + DECIDED_AFTER_S, wanted, next_mm + 600 - 25))
             next_mm += rng.uniform(120, 400)

@@ -83,6 +83,46 @@ def test_what_is_planned_while_the_belt_stands_is_blown_around_its_middle_when_i
         assert (command.fire_count, command.end_count) == (5500, 6500)
 
 
+def test_a_speed_that_is_wrong_for_a_moment_does_not_make_pulses_long_for_good() -> None:
+    plans = scheduler(actuator(pulse_ms=40))
+    plans.plan(item(1, at_mm=-5000.0), belt())
+    plans.plan(item(2, at_mm=-4000.0), belt(speed_mm_s=7500.0))
+    for number in range(60):
+        plans.plan(item(3 + number, at_mm=-3000.0 + 30 * number, lateral_mm=2000.0), belt())
+    [command] = plans.plan(item(100, length_mm=60.0), belt()).commands
+    assert command.end_count - command.fire_count <= 1020
+
+
+def test_nothing_is_aimed_at_a_counter_that_was_never_read() -> None:
+    odometer = Odometer(BeltSettings(mm_per_count=0.1, speed_mm_s=2500))
+    odometer.update(0.0, None)
+    reject = {"action": "reject", "route": "metal"}
+    for timing, commands in (("plc", 0), ("host", 1)):
+        settings = ScheduleSettings(actuators=(actuator(timing=timing),), fail_safe=reject)
+        planned = Scheduler(settings, odometer, "run").plan(item(), belt())
+        assert len(planned.commands) == commands
+    odometer.update(0.1, 1000)
+    settings = ScheduleSettings(actuators=(actuator(),))
+    assert Scheduler(settings, odometer, "run").plan(item(), belt()).commands
+
+
+def test_a_remembered_command_far_from_here_is_of_another_time() -> None:
+    plans = scheduler()
+    [command] = plans.plan(item(), belt()).commands
+    again = scheduler()
+    assert not again.remember(command, belt(3_600_000.0), reach=44_000)
+    assert again.remember(command, belt(), reach=44_000)
+    assert again.plan(item(), belt()).took == "commanded-already"
+
+
+def test_a_command_that_is_due_now_may_be_over_for_a_moment() -> None:
+    plans = scheduler()
+    [command] = plans.plan(item(), belt()).commands  # fires at 5,750 counts, 230 ms from now
+    assert not plans.has_passed(command, belt(), 10.24, spare_s=0.02)
+    assert plans.has_passed(command, belt(), 10.24)
+    assert plans.has_passed(command, belt(), 10.26, spare_s=0.02)
+
+
 def test_the_host_compensates_by_the_speed_of_now() -> None:
     late_valve = actuator(latency_ms=20, compensates="host")
     [command] = scheduler(late_valve).plan(item(), belt()).commands
@@ -241,33 +281,6 @@ def test_an_item_taken_upstream_is_not_hit_downstream() -> None:
     plans.plan(item(1, 0.0, length_mm=60.0), belt())
     far = plans.plan(item(2, -56.0, route="glass", length_mm=60.0), belt())
     assert (far.outcome, far.struck) == ("planned", ())
-
-
-def test_the_higher_cost_prevails() -> None:
-    plans = pair("higher-cost")
-    plans.plan(item(1, 0.0, route="glass", cost=1.0), belt())
-    dear = plans.plan(item(2, -30.0, cost=5.0), belt())
-    assert (dear.outcome, dear.struck) == ("planned", (1,))
-    cheap = plans.plan(item(3, 20.0, cost=0.5), belt())
-    assert cheap.outcome == "conflict"
-
-
-def test_the_rule_sees_all_that_were_decided_together() -> None:
-    plans = pair("higher-cost")
-    wanted = [item(1, 0.0, cost=1.0), item(2, -30.0, route="glass", cost=5.0)]
-    cheap, dear = plans.plan_together(wanted, belt())
-    assert (cheap.item_id, cheap.outcome) == (1, "conflict")
-    assert (dear.item_id, dear.outcome) == (2, "planned")
-    neither = pair("fail-safe").plan_together(wanted, belt())
-    assert [one.outcome for one in neither] == ["conflict", "conflict"]
-    assert [one.commands for one in neither] == [(), ()]
-
-
-def test_of_one_batch_the_one_ahead_is_planned_first() -> None:
-    """A smaller belt position is farther downstream."""
-    wanted = [item(1, 0.0), item(2, -30.0, route="glass")]
-    upstream, downstream = pair("first").plan_together(wanted, belt())
-    assert (upstream.outcome, downstream.outcome) == ("conflict", "planned")
 
 
 def test_end_of_the_belt_items_are_neighbours_too() -> None:

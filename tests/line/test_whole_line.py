@@ -179,6 +179,9 @@ def test_the_camera_stalls_and_gives_what_cannot_be_decoded(
     with whole_line(settings_in(tmp_path, SIMULATED), belt, faults=faults) as line:
         wait(lambda: "gives no frames" in line.now.state.reason)
         assert line.now.state.name == "degraded"
+        # What is on its way is decided in time without further frames.
+        wait(lambda: not len(line.opened.book))
+        assert "gives no frames" in line.now.state.reason
         wait(lambda: line.simulation.clock() > 4.6)
         line.wait_more(3)
         counts = line.now.camera
@@ -187,6 +190,19 @@ def test_the_camera_stalls_and_gives_what_cannot_be_decoded(
     log = read_log(tmp_path)
     check_log(line, log)
     assert [event for event in log.events if event.startswith("health-")]
+
+
+def test_a_counter_that_was_set_anew_stops_all_commands_until_somebody_looks(
+    belt: SimulatedBelt, tmp_path: Path
+) -> None:
+    with whole_line(settings_in(tmp_path, SIMULATED), belt) as line:
+        wait(line.is_running)
+        line.opened.odometer.resets += 1
+        wait(lambda: line.now.state.name == "safe")
+        assert "was set anew" in line.now.state.reason
+        line.opened.reset()
+        wait(line.is_running)
+    assert "state-safe" in read_log(tmp_path).events
 
 
 def test_the_log_is_locked_and_nothing_is_commanded_before_it_is_kept(

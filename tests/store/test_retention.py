@@ -91,3 +91,17 @@ def test_nothing_is_planned_within_the_limits(tmp_path: Path) -> None:
             planned = plan_removal(connection, store.reader.line_id, NOON + 11 * DAY_S, 10, 0.002)
             assert planned is not None
             assert (planned.sequences, planned.size_bytes) == ((1,), 1000)
+
+
+def test_a_clock_that_leaps_ahead_removes_no_crops(tmp_path: Path) -> None:
+    wall, monotonic = Clock(), Clock()
+    settings = StoreSettings(crops_days=10, crops_mb=None)
+    with open_store(
+        tmp_path / "a.db", "north", KEY, settings=settings, wall=wall, monotonic=monotonic
+    ) as store:
+        ticket = store.append([decision(1, wall_s=NOON, crop=crop(1000))])
+        assert ticket.wait(20)
+        wall.now_s += 365 * DAY_S
+        for _ in range(3):
+            prod(store, monotonic)
+        assert store.reader.crop(ticket.ids[0]) == crop(1000)

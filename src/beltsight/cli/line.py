@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,13 +47,16 @@ def run(
 ) -> None:
     """Run a line until Ctrl-C, or the end of its file.
 
-    Every decision is in the log before its command leaves. See docs/line.md.
+    Every decision is in the log before its command leaves. A line that waits in its safe state for
+    somebody to look is reset by SIGUSR1 (kill -USR1). See docs/line.md.
     """
     from beltsight.line.assemble import open_line
     from beltsight.line.cameras import EndOfFrames
     from beltsight.line.settings import load_line
 
     opened = open_line(load_line(file))
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, lambda number, at: opened.reset())
 
     def frames() -> Iterator[None]:
         end_s = None if seconds is None else time.monotonic() + seconds

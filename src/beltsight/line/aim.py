@@ -22,7 +22,6 @@ class Wanted:
         length_mm: along the belt.
         width_mm: across the belt.
         route: where it goes.
-        cost: of not sending it there; settles conflicts where the rule is ``higher-cost``.
         slip_ratio: belt per encoder, as a :class:`beltsight.line.belt.SlipMeter` has it.
         seen_mm: the odometer when it was last seen; None: now.
     """
@@ -33,7 +32,6 @@ class Wanted:
     length_mm: float
     width_mm: float
     route: str
-    cost: float = 0.0
     slip_ratio: float = 1.0
     seen_mm: float | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from beltsight.decide import Decider, bind
 from beltsight.errors import ConfigError
@@ -35,6 +35,8 @@ from beltsight.store import LINE_DOWN, LINE_UP, CommandRow, open_with_settings
 
 REAL_CLOCKS = Clocks(time.monotonic, time.time)
 _BEHIND_MM = 1000.0  # a belt that is run back may bring items again
+_DUE_S = 0.02
+_LONGEST_PULSE_MS = 500.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +103,7 @@ class OpenLine:
         )
         # It judges for itself what is late, and hands over at the very moment.
         self.timer = HostTimer(
-            lambda: self._shared.situation().belt, settings.belt.mm_per_count, self.links.submit,
+            lambda: self._shared.situation().belt, settings.belt.mm_per_count, self._blow,
             self._too_late, clock=clocks.monotonic_s,
         )  # fmt: skip
         self.deciding = Deciding(
@@ -131,9 +133,11 @@ class OpenLine:
             figures=self.figures,
             shared=self._shared,
             begin=self._begin,
+            remember=self._remember,
             refuse=self.reporter.frame,
             state_line=self.links.state_line,
             report_health=self.reporter.health,
+            report_state=self.reporter.state,
             log_is_healthy=lambda: self.store.state().healthy,
             clock=clocks.monotonic_s,
         )
@@ -189,32 +193,48 @@ class OpenLine:
         self.reporter.outcome(command, "refused", self._outside.clocks.monotonic_s())
         return False
 
+    def _blow(self, command: Command) -> None:
+        """It is due: the peer opens at once, for as long as the item's part takes to pass."""
+        belt = self._shared.situation().belt
+        way_mm = (command.end_count - command.fire_count) * self.settings.belt.mm_per_count
+        pass_ms = way_mm / belt.speed_mm_s * 1000.0 if belt.speed_mm_s > 0 else 0.0
+        pulse_ms = max(command.pulse_ms, min(pass_ms, _LONGEST_PULSE_MS))
+        self.links.submit(replace(command, pulse_ms=pulse_ms))
+
+    def reset(self) -> None:
+        """Somebody says that a link or the encoder, which made the line safe, is in order again."""
+        self.line.reset()
+        self.links.reset()
+
     def _too_late(self, command: Command) -> None:
         self.reporter.outcome(command, "late", self._outside.clocks.monotonic_s())
 
     def _has_passed(self, command: Command) -> bool:
         belt, now_s = self._shared.belt, self._outside.clocks.monotonic_s()
-        if belt is None or command.timing == "host":  # the timer has judged that
-            return False
-        return self.scheduler.has_passed(command, belt, now_s)
+        # One that the timer has handed over is due now, and stays so for a moment only.
+        spare_s = _DUE_S if command.timing == "host" else 0.0
+        return belt is not None and self.scheduler.has_passed(command, belt, now_s, spare_s)
 
     def _begin(self, belt: BeltState) -> None:
-        """At the first frame: what an earlier run commanded is not commanded again."""
-        remembered = 0
-        newest = self.store.recent_commands(-(2**62), limit=2000)
-        reach_mm = max(a.distance_mm for a in self.settings.schedule.actuators) + _BEHIND_MM
-        reach = reach_mm / self.settings.belt.mm_per_count
-        last_run = newest[-1].run_id if newest else ""
-        counts = [one.encoder_count for one in newest if one.run_id == last_run]
-        for one in newest:
-            if one.run_id != last_run or one.encoder_count < max(counts) - reach:
-                continue
-            command = command_of(one.row) if isinstance(one.row, CommandRow) else None
-            if command is not None and one.outcome not in ("late", "refused", "conflict"):
-                self.scheduler.remember(command, belt)
-                remembered += 1
         text = f"run {self.run_id}: model {self.model.hash[:12]}, {self.decider.policy_version}"
-        self.reporter.event(LINE_UP, "info", text, {"remembered_commands": remembered})
+        self.reporter.event(LINE_UP, "info", text)
+
+    def _remember(self, belt: BeltState) -> None:
+        """What earlier runs commanded near here is not commanded again.
+
+        Farther away it is of another time: counters begin anew, and come round.
+        """
+        reach_mm = max(a.distance_mm for a in self.settings.schedule.actuators) + _BEHIND_MM
+        reach = 2 * reach_mm / self.settings.belt.mm_per_count
+        remembered = 0
+        for one in self.store.recent_commands(limit=2000):
+            command = command_of(one.row) if isinstance(one.row, CommandRow) else None
+            if command is None or one.outcome in ("late", "refused", "conflict"):
+                continue
+            remembered += self.scheduler.remember(command, belt, reach)
+        if remembered:
+            text = "commands of earlier runs that are not given again"
+            self.reporter.event("commands-remembered", "info", text, {"commands": remembered})
 
 
 def open_line(

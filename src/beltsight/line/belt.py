@@ -121,6 +121,11 @@ class Odometer:
         self._suspect: _Reading | None = None
         self._recent: deque[tuple[float, float]] = deque()
 
+    @property
+    def has_count(self) -> bool:
+        """Whether the encoder has ever given a count: without one nobody knows what it shows."""
+        return self._anchor is not None
+
     def update(self, time_s: float, raw_count: int | None) -> BeltState:
         """The belt now.
 
@@ -293,7 +298,8 @@ class SlipMeter:
         self._encoder_mm2 = 0.0
         self._both_mm2 = 0.0
         self._encoder_mm = 0.0
-        self._seen_mm = 0.0
+        self._net_encoder_mm = 0.0
+        self._net_seen_mm = 0.0
 
     def add(self, encoder_mm: float, seen_mm: float) -> None:
         """Add a motion: what the encoder says of it, and what items showed (their median).
@@ -307,7 +313,9 @@ class SlipMeter:
         self._encoder_mm2 = kept * self._encoder_mm2 + encoder_mm * encoder_mm
         self._both_mm2 = kept * self._both_mm2 + encoder_mm * seen_mm
         self._encoder_mm = kept * self._encoder_mm + abs(encoder_mm)
-        self._seen_mm = kept * self._seen_mm + abs(seen_mm)
+        # With their signs: on a belt that stands the noise of what is seen must not add up.
+        self._net_encoder_mm = kept * self._net_encoder_mm + encoder_mm
+        self._net_seen_mm = kept * self._net_seen_mm + seen_mm
 
     @property
     def ratio(self) -> float:
@@ -320,7 +328,12 @@ class SlipMeter:
         return min(max(self._both_mm2 / self._encoder_mm2, 0.5), 2.0)
 
     @property
+    def stands(self) -> bool:
+        """Whether the encoder counts less than half of what items move."""
+        seen_mm = abs(self._net_seen_mm)
+        return seen_mm >= self.settings.least_mm and abs(self._net_encoder_mm) < seen_mm / 2
+
+    @property
     def alarm(self) -> bool:
         """Whether the encoder slips, or stands while items move."""
-        stands = self._seen_mm >= self.settings.least_mm and self._encoder_mm < self._seen_mm / 2
-        return stands or abs(self.ratio - 1) > self.settings.alarm_share
+        return self.stands or abs(self.ratio - 1) > self.settings.alarm_share

@@ -170,6 +170,13 @@ def _camera(settings: LineSettings) -> tuple[None, Result, str]:
                 "cannot be known"
             ),
         )
+    blind = [one.name for one in settings.schedule.actuators if one.timing == "plc"]
+    if counts[-1] is None and blind:
+        text = (
+            f"frames carry no encoder count, and {', '.join(blind)} would fire on a counter that "
+            'nobody knows here: give counts with the frames, or set timing = "host"'
+        )
+        return None, "wrong", text
     by = "encoder counts" if counts[-1] is not None else "the clock"
     return None, "good", f"{camera.name}: {wanted[0]} x {wanted[1]} px, by {by}"
 

@@ -26,7 +26,11 @@ from beltsight.line.items import ReadyItem
 from beltsight.line.schedule import Planned, Scheduler
 from beltsight.policy import MATERIAL
 from beltsight.records import Decision, Photo, Prediction
-from beltsight.store.rows import Row, decision_row
+from beltsight.store.fields import MAX_CROP_BYTES
+from beltsight.store.rows import CommandRow, Row, decision_row
+
+# How the log calls what was not simply planned.
+_NOT_PLANNED = {"late": "late", "conflict": "conflict"}
 
 
 class Log(Protocol):
@@ -159,6 +163,7 @@ class Deciding:
         Where the log takes no rows, nothing is sent: the item goes to the end of the belt, and
         ``unlogged`` counts it.
         """
+        jpeg = _jpeg(item.crop) if self._crops and item.crop is not None else None
         with self._lock:
             situation = self._situation()
             now_s = self._clocks.monotonic_s()
@@ -169,7 +174,7 @@ class Deciding:
             belt = move_on(situation.belt, now_s, self._odometer.settings.mm_per_count)
             planned = self._scheduler.plan(_wanted(item, decision, situation.slip_ratio), belt)
             decided = Decided(item, decision, planned, (now_s - item.last_s) * 1000)
-            self._keep(decided, now_s)
+            self._keep(decided, now_s, jpeg)
         self._count(decided, now_s)
         self._watch(decided)
         return decided
@@ -182,10 +187,12 @@ class Deciding:
             return item.predictions[-1]
         return Prediction(None, error="no view was answered in time" if item.overdue else "no view")
 
-    def _keep(self, decided: Decided, now_s: float) -> None:
+    def _keep(self, decided: Decided, now_s: float, jpeg: bytes | None) -> None:
         commands = decided.planned.commands
-        rows: list[Row] = [self._decision_row(decided, now_s)]
+        rows: list[Row] = [self._decision_row(decided, now_s, jpeg)]
         times_s = (now_s, self._clocks.wall_s())
+        if decided.planned.outcome != "planned":
+            rows.append(self._not_planned_row(decided, times_s))
         rows += [
             command_row(command, "planned", self._scheduler.run_id, times_s) for command in commands
         ]
@@ -208,7 +215,7 @@ class Deciding:
         with self._waiting_lock:
             self._waiting += more
 
-    def _decision_row(self, decided: Decided, now_s: float) -> Row:
+    def _decision_row(self, decided: Decided, now_s: float, jpeg: bytes | None) -> Row:
         item, place = decided.item, decided.item.place
         return decision_row(
             decided.decision,
@@ -226,7 +233,23 @@ class Deciding:
             touching=place.touching,
             views=len(item.predictions),
             latency_ms=decided.decision_ms,
-            crop=_jpeg(item.crop) if self._crops and item.crop is not None else None,
+            crop=jpeg,
+        )
+
+    def _not_planned_row(self, decided: Decided, times_s: tuple[float, float]) -> CommandRow:
+        """Why an item does not go where it was decided, or not for sure."""
+        planned, place = decided.planned, decided.item.place
+        serving = self._scheduler.settings.serving(decided.decision.route)
+        now_s, wall_s = times_s
+        return CommandRow(
+            run_id=self._scheduler.run_id,
+            wall_s=wall_s,
+            monotonic_s=now_s,
+            item_id=place.item_id,
+            actuator=serving[0].name if serving else decided.decision.route,
+            outcome=_NOT_PLANNED.get(planned.outcome, "refused"),
+            belt_position_mm=place.belt_position_mm,
+            text=f"{planned.outcome}, {planned.took}: {planned.why}",
         )
 
     def _count(self, decided: Decided, now_s: float) -> None:
@@ -257,5 +280,6 @@ def _wanted(item: ReadyItem, decision: Decision, slip_ratio: float) -> Wanted:
 
 
 def _jpeg(crop: Photo) -> bytes | None:
+    """None where the log would not take it: a decision counts for more than its picture."""
     done, content = cv2.imencode(".jpg", np.ascontiguousarray(crop[:, :, ::-1]))
-    return content.tobytes() if done else None
+    return content.tobytes() if done and content.size <= MAX_CROP_BYTES else None

@@ -26,6 +26,7 @@ class Figures:
         commands: commands by what became of them: ``sent``, ``late``, ``unknown``, ``refused``.
         decision_ms: 50th, 95th and 99th percentile, and the most, of the last items: from the
             exposure of the last view that a decision rests on. Empty before there is one.
+        decision_age_ms: 99th percentile of the same in the last ``span_s`` seconds; 0 without any.
         seeing_ms: the same of the time that a frame takes to be looked at.
         overdue: items decided without waiting for all their views.
         answered_late: views answered after that.
@@ -40,6 +41,7 @@ class Figures:
     outcomes: Mapping[str, int] = field(default_factory=dict)
     commands: Mapping[str, int] = field(default_factory=dict)
     decision_ms: tuple[float, ...] = ()
+    decision_age_ms: float = 0.0
     seeing_ms: tuple[float, ...] = ()
     overdue: int = 0
     answered_late: int = 0
@@ -98,16 +100,18 @@ class FigureBook:
     def figures(self, now_s: float, answered_late: int = 0, refused_views: int = 0) -> Figures:
         """All figures now."""
         with self._lock:
-            lately = sum(1 for when_s in self._decided_s if when_s > now_s - self._span_s)
+            times = zip(self._decided_s, self._decision_ms, strict=True)
+            lately = [took_ms for when_s, took_ms in times if when_s > now_s - self._span_s]
             return Figures(
                 frames=self._frames,
                 items=sum(self._routes.values()),
-                items_per_s=lately / self._span_s,
+                items_per_s=len(lately) / self._span_s,
                 routes=dict(self._routes),
                 materials=dict(self._materials),
                 outcomes=dict(self._outcomes),
                 commands=dict(self._commands),
                 decision_ms=_spread(self._decision_ms),
+                decision_age_ms=float(np.percentile(lately, 99)) if lately else 0.0,
                 seeing_ms=_spread(self._seeing_ms),
                 overdue=self._overdue,
                 answered_late=answered_late,

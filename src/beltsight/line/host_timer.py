@@ -22,6 +22,7 @@ class HostTimerSettings(BaseModel):
     Args:
         look_ms: the belt is looked at so often, and once more just before a pulse.
         late_ms: a pulse that could only be given so much too late is not given at all.
+        stale_ms: no pulse is given from a belt that was last seen so long ago.
         waiting: commands that may wait; more are refused.
         kept: pulses whose errors are kept for the report.
     """
@@ -30,6 +31,7 @@ class HostTimerSettings(BaseModel):
 
     look_ms: float = Field(5.0, gt=0, le=1000)
     late_ms: float = Field(4.0, gt=0, le=1000)
+    stale_ms: float = Field(200.0, gt=0, le=10_000)
     waiting: int = Field(1024, ge=1, le=1_000_000)
     kept: int = Field(10_000, ge=1, le=10_000_000)
 
@@ -164,9 +166,9 @@ class HostTimer:
 
     def _split(self, state: BeltState | None) -> tuple[list[tuple[float, Command]], float | None]:
         """Take out what is due, latest first, with its lateness in ms; and when the next is due."""
-        if state is None:
-            return [], None
         now_s = self._clock()
+        if state is None or state.doubtful or now_s - state.time_s > self.settings.stale_ms / 1000:
+            return [], None  # what waits will be late
         times = [(self.due_in_s(one, state, now_s), one) for one in self._waiting]
         due = [(-in_s * 1000, one) for in_s, one in times if in_s is not None and in_s <= 0]
         self._waiting = [one for in_s, one in times if in_s is None or in_s > 0]

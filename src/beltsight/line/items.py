@@ -157,13 +157,22 @@ class ItemBook:
             item.is_closed = True
             return self._take(item_id, overdue=False) if item.is_complete else None
 
-    def overdue(self, behind_mm: float) -> list[ReadyItem]:
-        """Items whose belt position lies behind a limit, with what answers they have."""
+    def overdue(
+        self, behind_mm: float, cover: float = 0.0, least_mm: float = 0.0
+    ) -> list[ReadyItem]:
+        """Items whose pulse would begin behind a limit, with what answers they have.
+
+        Args:
+            behind_mm: belt position.
+            cover: share of an item's length that its pulse lasts, around its middle.
+            least_mm: length of the shortest pulse.
+        """
         with self._lock:
             late = [
                 item_id
                 for item_id, item in self._pending.items()
-                if item.place.belt_position_mm < behind_mm
+                if item.place.belt_position_mm - max(cover * item.place.length_mm, least_mm) / 2
+                < behind_mm
             ]
             return [self._take(item_id, overdue=True) for item_id in late]
 

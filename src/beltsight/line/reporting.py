@@ -68,6 +68,11 @@ class Reporter:
         values = {r.name: r.value for r in health.readings.values() if r.level != "good"}
         self.event(f"health-{health.level}", severity, health.why, {"readings": values})
 
+    def state(self, name: str, reason: str) -> None:
+        """The line's state has changed."""
+        severity = {"degraded": "warning", "safe": "error"}.get(name, "info")
+        self.event(f"state-{name}", severity, reason)
+
     def frame(self, why: str) -> None:
         """A frame could not be used; the same again is not told again."""
         self.refused_frames += 1

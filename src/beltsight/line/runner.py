@@ -17,7 +17,7 @@ from beltsight.errors import LineError
 from beltsight.line.actuators.protocol import LineState, StateName
 from beltsight.line.belt import BeltState, Odometer
 from beltsight.line.crop import crop_item
-from beltsight.line.deciding import Situation
+from beltsight.line.deciding import Situation, move_on
 from beltsight.line.figures import FigureBook, Figures
 from beltsight.line.health import (
     Health,
@@ -36,6 +36,10 @@ from beltsight.line.track import Track, Tracked, Tracker
 from beltsight.line.views import Taken, ViewSettings, take, wanted_views
 from beltsight.records import Frame, Prediction
 
+_SET_ANEW = (
+    "the encoder's counter was set anew: see that the PLC's counter agrees with it, and reset the "
+    "line (SIGUSR1)"
+)
 _LOOK_EVERY = 8  # frames, at which camera and lamp are looked at
 _KEPT_IDS = 65_536
 
@@ -44,8 +48,8 @@ class RunSettings(BaseModel):
     """How the line works through its frames.
 
     Args:
-        decide_ms: an item is decided so long before its first actuator's lead begins, with the
-            answers that are there.
+        decide_ms: an item is decided so long before the lead of its pulse at the first actuator
+            begins, with the answers that are there.
         crop_margin: added around an item's box, as a share of its longer side.
         silent_s: a camera that gives nothing for so long makes the line degraded.
     """
@@ -88,9 +92,11 @@ class Parts:
         figures: counts.
         shared: what the deciding threads read.
         begin: called with the belt at the first frame, before it is looked at.
+        remember: called with the belt once the encoder has given its first count.
         refuse: told why a frame cannot be used.
         state_line: tells the links what the line does.
         report_health: told of the health whenever it was looked at.
+        report_state: told of the line's state whenever it has changed.
         log_is_healthy: whether rows are being committed.
         clock: monotonic seconds, of the frames.
     """
@@ -107,9 +113,11 @@ class Parts:
     figures: FigureBook
     shared: Shared
     begin: Callable[[BeltState], None]
+    remember: Callable[[BeltState], None]
     refuse: Callable[[str], None]
     state_line: Callable[[LineState], None]
     report_health: Callable[[Health], None]
+    report_state: Callable[[StateName, str], None]
     log_is_healthy: Callable[[], bool]
     clock: Callable[[], float] = time.monotonic
 
@@ -155,6 +163,11 @@ class Line:
         self._optics: OpticsWatch | None = None
         self._nearest_mm = min(a.distance_mm for a in schedule.actuators)
         self._lead_ms = max(a.lead_ms + a.latency_ms for a in schedule.actuators)
+        self._cover = max(a.cover for a in schedule.actuators)
+        self._pulse_ms = max(a.pulse_ms for a in schedule.actuators)
+        self._remembered = False
+        self._resets_seen = 0
+        self._told: tuple[StateName, str] | None = None
         self._closed: dict[int, None] = {}  # items that no view is asked of any more
         self._taken: dict[int, list[Taken]] = {}  # views of those that are open
         self._frame_gap_s = 1 / 30
@@ -190,9 +203,17 @@ class Line:
                 return self.take(frame)
             except LineError as error:  # another size, or a time that is none
                 self.parts.refuse(str(error))
-        if self.parts.clock() - self._frame_s > self.settings.silent_s:
+        now_s = self.parts.clock()
+        if self.parts.shared.belt is not None:  # it goes on, whatever the camera does
+            mm_per_count = self.parts.odometer.settings.mm_per_count
+            self._decide_overdue(move_on(self.parts.shared.belt, now_s, mm_per_count))
+        if now_s - self._frame_s > self.settings.silent_s:
             self._tell_state()
         return None
+
+    def reset(self) -> None:
+        """Somebody has seen to the encoder: leave the safe state that it has caused."""
+        self._resets_seen = self.parts.odometer.resets
 
     def take(self, frame: Frame) -> Seen:
         """Look at one frame; never waits.
@@ -210,6 +231,9 @@ class Line:
         parts.shared.belt = belt
         if before is None:
             parts.begin(belt)
+        if not self._remembered and parts.odometer.has_count:
+            self._remembered = True
+            parts.remember(belt)
         regions = parts.finder.find(frame.image, moved_mm)
         tracked = parts.tracker.update(belt, regions)
         parts.shared.slip_ratio = parts.tracker.slip.ratio
@@ -278,8 +302,10 @@ class Line:
     def _decide_overdue(self, belt: BeltState) -> None:
         """Items that cannot wait for another frame."""
         ahead_ms = self._lead_ms + self.settings.decide_ms
-        reach_mm = self._nearest_mm - max(belt.speed_mm_s, 0.0) * ahead_ms / 1000.0
-        for item in self.parts.book.overdue(belt.position_mm - reach_mm):
+        speed_mm_ms = max(belt.speed_mm_s, 0.0) / 1000.0
+        behind_mm = belt.position_mm - self._nearest_mm + speed_mm_ms * ahead_ms
+        overdue = self.parts.book.overdue(behind_mm, self._cover, speed_mm_ms * self._pulse_ms)
+        for item in overdue:
             self._forget(item.place.item_id)
             self._decide(item)
 
@@ -308,13 +334,16 @@ class Line:
         now_s = frame.time_s
         readings["frame_loss"] = self._lost.add(counts.delivered + missed, missed, now_s)
         readings["queue"] = parts.inference.waiting / parts.inference.room
-        readings["decision_age_ms"] = figures.decision_ms[2] if figures.decision_ms else None
+        readings["decision_age_ms"] = figures.decision_age_ms
         readings["late"] = self._late.add(figures.items, figures.late, now_s)
         parts.shared.health = self._health.update(readings, now_s)
         parts.report_health(parts.shared.health)
 
     def _tell_state(self) -> None:
         name, reason = self._state()
+        if (name, reason) != self._told:
+            self._told = name, reason
+            self.parts.report_state(name, reason)
         belt = self.parts.shared.belt
         figures = self._latest
         self.parts.state_line(
@@ -329,17 +358,23 @@ class Line:
         )
 
     def _state(self) -> tuple[StateName, str]:
+        belt, odometer = self.parts.shared.belt, self.parts.odometer
+        slip = self.parts.tracker.slip
         if self._is_stopped:
             return "stopped", "the line has stopped"
-        if self.parts.shared.belt is None:
+        if belt is None:
             return "starting", "no frame yet"
-        if self.parts.clock() - self._frame_s > self.settings.silent_s:
-            return "degraded", "the camera gives no frames"
-        if not self.parts.log_is_healthy():
-            return "degraded", "the log takes no rows"
-        if self.health.level != "good":
-            return "degraded", self.health.why
-        return "running", ""
+        silent = self.parts.clock() - self._frame_s > self.settings.silent_s
+        found: tuple[tuple[bool, StateName, str], ...] = (
+            (odometer.resets > self._resets_seen, "safe", _SET_ANEW),
+            (slip.stands, "safe", "the encoder stands while items move"),
+            (silent, "degraded", "the camera gives no frames"),
+            (not self.parts.log_is_healthy(), "degraded", "the log takes no rows"),
+            (belt.doubtful, "degraded", "the belt's position is doubtful"),
+            (slip.alarm, "degraded", "the encoder slips"),
+            (self.health.level != "good", "degraded", self.health.why),
+        )
+        return next(((name, why) for is_so, name, why in found if is_so), ("running", ""))
 
 
 def _place(track: Track) -> ItemPlace:

@@ -21,6 +21,7 @@ from beltsight.line.schedule_settings import ActuatorSettings, ScheduleSettings
 Outcome = Literal["planned", "late", "no-actuator", "conflict", "fail-safe"]
 Took = Literal["route", "end", "pass", "reject", "divert", "commanded-already"]
 
+_SPEED_SHARE = 0.05
 _KEPT = 4096  # items whose pulses may still meet others'; a belt holds far fewer
 
 
@@ -105,52 +106,72 @@ class Scheduler:
         self._earlier: deque[Command] = deque(maxlen=_KEPT)
 
     def plan(self, wanted: Wanted, state: BeltState) -> Planned:
-        """Plan one item."""
-        return self.plan_together([wanted], state)[0]
-
-    def plan_together(self, items: Sequence[Wanted], state: BeltState) -> tuple[Planned, ...]:
-        """Plan items that were decided at the same time, so that the conflict rule sees them all.
-
-        Returns one answer per item, in the order given.
+        """Plan one item.
 
         Raises:
             LineError: a position or size that is no number.
         """
-        for wanted in items:
-            _check(wanted)
+        _check(wanted)
         self._forget(state)
-        self._full_mm_s = max(self._full_mm_s, state.speed_mm_s)
-        rule = self.settings.conflict
-        clashing = self._clashing(items, state) if rule == "fail-safe" else frozenset()
-        order = range(len(items))
-        if rule == "higher-cost":
-            in_turn = sorted(order, key=lambda index: -items[index].cost)
-        else:  # who comes first to the actuators
-            in_turn = sorted(order, key=lambda index: items[index].belt_position_mm)
-        answers = {
-            index: self._plan(items[index], state, clashes=index in clashing) for index in in_turn
-        }
-        return tuple(answers[index] for index in order)
+        if state.moving == "forward" and not state.doubtful:
+            # Slowly, as a speed may be wrong for a moment; a belt that stands is to run again.
+            share = _SPEED_SHARE if self._full_mm_s else 1.0
+            self._full_mm_s += share * (state.speed_mm_s - self._full_mm_s)
+        if wanted.route in self.settings.end_routes:
+            return self._let_pass(wanted)
+        aim, outcome, why = self._aim(wanted, state)
+        if aim is not None and (state.doubtful or self._is_blind(aim.actuator)):
+            doubt = "the belt's position is doubtful"
+            why = doubt if state.doubtful else "the encoder has given no count"
+            aim, outcome = None, "fail-safe"
+        if aim is None:
+            return self._fail_safe(wanted, state, outcome, why)
+        placed = _Placed(wanted, aim)
+        struck, struck_by = self._neighbours(placed)
+        if struck:
+            why = f"its pulse would hit item {_listing(struck)}"
+            return self._fail_safe(wanted, state, "conflict", why, _ids(struck_by))
+        if struck_by and self.settings.conflict == "fail-safe":
+            why = "it and a neighbour would hit each other's item"
+            return self._fail_safe(wanted, state, "conflict", why, _ids(struck_by))
+        hit = f"the pulse for item {_listing(struck_by)} hits it" if struck_by else ""
+        return self._command(placed, state, "conflict" if struck_by else "planned", "route", hit)
 
-    def remember(self, command: Command, state: BeltState) -> None:
+    def remember(self, command: Command, state: BeltState, reach: float = math.inf) -> bool:
         """A command of an earlier run, by its raw counts: it will not be given again.
 
         Args:
             command: as it was stored.
             state: of the belt now, after a count has come.
+            reach: counts; a command that fires farther away, before or behind, is passed over.
+
+        Returns:
+            Whether it is remembered.
         """
         now = self._odometer.raw_of(state.count)
         fire = state.count + self._forward(command.raw_fire_count, now)
         length = self._forward(command.raw_end_count, command.raw_fire_count)
+        if abs(fire - state.count) > reach:
+            return False
         self._earlier.append(replace(command, fire_count=fire, end_count=fire + length))
+        return True
 
-    def has_passed(self, command: Command, state: BeltState, now_s: float) -> bool:
-        """Whether the moment to switch for a command is over, at the last known speed."""
+    def has_passed(
+        self, command: Command, state: BeltState, now_s: float, spare_s: float = 0.0
+    ) -> bool:
+        """Whether the moment to switch for a command is over, at the last known speed.
+
+        Args:
+            command: to be switched for.
+            state: of the belt.
+            now_s: on the clock of the state.
+            spare_s: it may be over for so long.
+        """
         if state.moving != "forward":
             return command.fire_count < state.count
         speed_counts_s = state.speed_mm_s / self._odometer.settings.mm_per_count
         ahead_s = max(now_s - state.time_s, 0.0) + command.latency_ms / 1000
-        return command.fire_count < state.count + speed_counts_s * ahead_s
+        return command.fire_count < state.count + speed_counts_s * (ahead_s - spare_s)
 
     def _forward(self, later: int, earlier: int) -> int:
         belt = self._odometer.settings
@@ -167,24 +188,9 @@ class Scheduler:
         while self._earlier and self._earlier[0].end_count < gone_count:
             self._earlier.popleft()
 
-    def _plan(self, wanted: Wanted, state: BeltState, clashes: bool) -> Planned:
-        if wanted.route in self.settings.end_routes:
-            return self._let_pass(wanted)
-        aim, outcome, why = self._aim(wanted, state)
-        if aim is None:
-            return self._fail_safe(wanted, state, outcome, why)
-        if state.doubtful:
-            return self._fail_safe(wanted, state, "fail-safe", "the belt's position is doubtful")
-        placed = _Placed(wanted, aim)
-        struck, struck_by = self._neighbours(placed)
-        if struck and (clashes or not self._prevails(wanted, struck)):
-            why = f"its pulse would hit item {_listing(struck)}"
-            return self._fail_safe(wanted, state, "conflict", why, _ids(struck_by))
-        if clashes or (struck_by and self.settings.conflict == "fail-safe"):
-            why = "it and a neighbour would hit each other's item"
-            return self._fail_safe(wanted, state, "conflict", why, _ids(struck_by))
-        hit = f"the pulse for item {_listing(struck_by)} hits it" if struck_by else ""
-        return self._command(placed, state, "conflict" if struck_by else "planned", "route", hit)
+    def _is_blind(self, actuator: ActuatorSettings) -> bool:
+        """Whether it fires on a counter that this line has never read."""
+        return actuator.timing == "plc" and not self._odometer.has_count
 
     def _let_pass(self, wanted: Wanted) -> Planned:
         """Its route is the end of the belt, unless a neighbour's pulse takes it along."""
@@ -225,21 +231,6 @@ class Scheduler:
         struck = [other for other in self._placed if placed.hits(other, guard_mm)]
         return struck, [other for other in self._placed if other.hits(placed, guard_mm)]
 
-    def _prevails(self, wanted: Wanted, struck: list[_Placed]) -> bool:
-        if self.settings.conflict != "higher-cost":
-            return False
-        return all(wanted.cost > other.wanted.cost for other in struck)
-
-    def _clashing(self, items: Sequence[Wanted], state: BeltState) -> frozenset[int]:
-        """Those of one batch of which the one's pulse would hit the other."""
-        placed = [_Placed(wanted, self._aim(wanted, state)[0]) for wanted in items]
-        clashing: set[int] = set()
-        for index, one in enumerate(placed):
-            for other_index, other in enumerate(placed):
-                if index != other_index and one.hits(other, self.settings.guard_mm):
-                    clashing |= {index, other_index}
-        return frozenset(clashing)
-
     def _fail_safe(
         self,
         wanted: Wanted,
@@ -256,7 +247,7 @@ class Scheduler:
             return Planned(wanted.item_id, (), outcome, "pass", why, struck_by=struck_by)
         for actuator in self.settings.serving(rule.route):
             aim = self._aim_at(wanted, actuator, state, all_lanes=rule.action == "divert")
-            if aim.lanes and not aim.is_late:
+            if aim.lanes and not aim.is_late and not self._is_blind(actuator):
                 placed = _Placed(replace(wanted, route=rule.route), aim)
                 took: Took = "divert" if rule.action == "divert" else "reject"
                 return self._command(placed, state, outcome, took, why)
@@ -295,7 +286,7 @@ class Scheduler:
 
 def _check(wanted: Wanted) -> None:
     numbers = (wanted.belt_position_mm, wanted.lateral_mm, wanted.length_mm, wanted.width_mm,
-               wanted.cost, wanted.slip_ratio, wanted.seen_mm or 0.0)  # fmt: skip
+               wanted.slip_ratio, wanted.seen_mm or 0.0)  # fmt: skip
     sizes = min(wanted.length_mm, wanted.width_mm)
     if not all(math.isfinite(number) for number in numbers) or sizes < 0 or wanted.slip_ratio <= 0:
         raise LineError(

@@ -101,8 +101,8 @@ class ScheduleSettings(BaseModel):
         end_routes: routes that need no actuator: what stays on the belt goes there.
         fail_safe: of late decisions, conflicts and a belt whose position is doubtful.
         conflict: which of two neighbours with different routes is served where the pulse for one
-            would hit the other. ``first``: the one planned first. ``higher-cost``: the one whose
-            ``cost`` is higher. ``fail-safe``: neither; a command that has left is not called back.
+            would hit the other. ``first``: the one planned first. ``fail-safe``: neither; a command
+            that has left is not called back.
         guard_mm: a pulse hits what lies up to so far before and behind it.
     """
 
@@ -111,7 +111,7 @@ class ScheduleSettings(BaseModel):
     actuators: tuple[ActuatorSettings, ...] = Field(min_length=1)
     end_routes: tuple[_Name, ...] = ()
     fail_safe: FailSafe = Field(default_factory=FailSafe)
-    conflict: Literal["first", "higher-cost", "fail-safe"] = "first"
+    conflict: Literal["first", "fail-safe"] = "first"
     guard_mm: float = Field(0.0, ge=0, allow_inf_nan=False)
 
     @model_validator(mode="after")

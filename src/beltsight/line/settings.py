@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,12 +14,13 @@ from beltsight.engines import ENGINES
 from beltsight.errors import ConfigError
 from beltsight.line.actuators import LinkTable
 from beltsight.line.actuators.link_settings import LinksSettings
+from beltsight.line.actuators.opcua_space import MOST_LANES
 from beltsight.line.background import FindSettings
 from beltsight.line.belt import BeltSettings
 from beltsight.line.cameras import CameraSettings
 from beltsight.line.health import HealthSettings
 from beltsight.line.runner import RunSettings
-from beltsight.line.schedule_settings import ScheduleSettings
+from beltsight.line.schedule_settings import ActuatorSettings, ScheduleSettings
 from beltsight.line.simulate.settings import SimulationSettings
 from beltsight.line.supply import SupplySettings
 from beltsight.line.track import TrackSettings
@@ -27,6 +29,7 @@ from beltsight.line.views import ViewSettings
 from beltsight.policy import HAND_SORT
 from beltsight.store.settings import StoreSettings
 
+_MOST_LANES = {"modbus": 32, "opcua-client": MOST_LANES, "opcua-server": MOST_LANES}
 DEFAULT_LINE = ASSETS / "line" / "line.toml"
 
 
@@ -130,9 +133,34 @@ class LineSettings(BaseModel):
                     f"actuator {actuator.name!r} names a link {actuator.link!r} that is not there; "
                     f"{nearest(actuator.link, names)}"
                 )
+            self._check_carried(actuator)
         if self.source == "camera" and self.camera is None:
             raise ValueError('a line with source = "camera" needs a table [camera]')
         return self
+
+    def _check_carried(self, actuator: ActuatorSettings) -> None:
+        """What a link cannot carry would bring the line down with the first command."""
+        link = next(one for one in self.links if one.name == actuator.link)
+        where = f"actuator {actuator.name!r} over link {link.name!r} ({link.kind})"
+        lanes = _MOST_LANES.get(link.kind)
+        if lanes is not None and len(actuator.lanes) > lanes:
+            raise ValueError(
+                f"{where}: it has {len(actuator.lanes)} lanes, the link carries {lanes}"
+            )
+        numbers = getattr(link, "actuators", None)
+        if numbers is not None and actuator.name not in numbers:
+            raise ValueError(f"{where}: the link's table 'actuators' has no number for it")
+        bits = self.belt.counter_bits
+        if link.kind == "modbus" and actuator.timing == "plc" and not 1 <= bits <= 32:
+            raise ValueError(
+                f"{where}: its registers hold counters of 1 to 32 bits, belt.counter_bits is {bits}"
+            )
+        half_mm = self.belt.mm_per_count * 2 ** (bits - 1) if bits else math.inf
+        if actuator.distance_mm + 1000.0 > half_mm:
+            raise ValueError(
+                f"{where}: a counter of {bits} bits comes round every {2 * half_mm:,.0f} mm, too "
+                f"soon for {actuator.distance_mm:,.0f} mm: count in larger steps"
+            )
 
     def routes_not_served(self, routes: Iterable[str]) -> tuple[str, ...]:
         """Routes of a policy for which nothing is said: no actuator, and not the belt's end."""

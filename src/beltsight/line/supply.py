@@ -17,7 +17,8 @@ class SupplySettings(BaseModel):
     """How long is waited for frames, and for a camera that broke.
 
     Args:
-        wait_s: for one frame; then the caller gets none, and may see to other things.
+        wait_s: for one frame; then the caller gets none, and may see to other things: items whose
+            time is up are looked for so often.
         retry_first_s, retry_most_s: wait before a broken camera is opened again; doubled after
             each attempt, up to the longest.
         jitter: share of a wait that is random.
@@ -25,7 +26,7 @@ class SupplySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    wait_s: float = Field(0.1, gt=0, le=10, allow_inf_nan=False)
+    wait_s: float = Field(0.01, gt=0, le=10, allow_inf_nan=False)
     retry_first_s: float = Field(0.2, gt=0, le=600, allow_inf_nan=False)
     retry_most_s: float = Field(10.0, gt=0, le=600, allow_inf_nan=False)
     jitter: float = Field(0.3, ge=0, le=1)

@@ -35,9 +35,9 @@ class Commanded:
 
 
 def recent_commands(
-    reader: LogReader, since_count: int, *, limit: int = 10_000
+    reader: LogReader, since_count: int | None = None, *, limit: int = 10_000
 ) -> tuple[Commanded, ...]:
-    """Decisions and commands from an encoder count on, among the newest rows, by sequence.
+    """Decisions and commands, from an encoder count on, among the newest rows, by sequence.
 
     A decision is committed before its command is sent, so a run that was killed between the two
     left the decision alone: it counts as commanded. A command that is told of several times stands
@@ -45,7 +45,7 @@ def recent_commands(
 
     Args:
         reader: of the line.
-        since_count: unwrapped encoder count.
+        since_count: unwrapped encoder count; None for all.
         limit: how many of the log's newest rows are looked at, which bounds the time it takes.
 
     Raises:
@@ -56,10 +56,12 @@ def recent_commands(
         .where(
             log.c.line_id == reader.line_id,
             log.c.sequence > reader.last_sequence() - limit,
-            log.c.encoder_count >= since_count,
+            log.c.encoder_count.is_not(None),
         )
         .order_by(log.c.sequence)
     )
+    if since_count is not None:
+        query = query.where(log.c.encoder_count >= since_count)
     found: dict[tuple[object, ...], Commanded] = {}
     for sequence, body in reader.fetch(query):
         row = parse_row(body.encode())

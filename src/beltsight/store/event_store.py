@@ -146,7 +146,9 @@ class EventStore:
         chain = self._entry.chain
         return Head(self.line, chain.chain_id.hex(), end.sequence, end.mac.hex(), self._wall())
 
-    def recent_commands(self, since_count: int, *, limit: int = 10_000) -> tuple[Commanded, ...]:
+    def recent_commands(
+        self, since_count: int | None = None, *, limit: int = 10_000
+    ) -> tuple[Commanded, ...]:
         """See :func:`beltsight.store.recent_commands`."""
         return recent_commands(self.reader, since_count, limit=limit)
 

@@ -73,6 +73,8 @@ class Writer:
         self._backlog, self._settings = backlog, settings
         self._wall, self._monotonic = wall, monotonic
         self._give_up = threading.Event()
+        # Crops age by the clock that nobody sets: one that leaps ahead must not remove them all.
+        self._began_wall_s = wall() - monotonic()
         self._crops_seen_s = -_CROPS_EVERY_S
         self._removing = False
         self._began_s: float | None = None
@@ -217,7 +219,11 @@ class Writer:
         try:
             with self._asking(), self._engine.connect() as connection, connection.begin():
                 removal = plan_removal(
-                    connection, line_id, self._wall(), settings.crops_days, settings.crops_mb
+                    connection,
+                    line_id,
+                    self._began_wall_s + now_s,
+                    settings.crops_days,
+                    settings.crops_mb,
                 )
             if removal is None:
                 return

@@ -149,7 +149,7 @@ class Links:
             self._in_loop(self._spread)
 
     def reset(self) -> None:
-        """Leave the safe state that a link has caused, where that link is up again."""
+        """Leave the safe state that a link has caused, where every link is up again."""
         self._in_loop(self._lift)
 
     def line_state(self) -> LineState:
@@ -222,8 +222,9 @@ class Links:
             life.hurry(safe_reason)
 
     def _lift(self) -> None:
-        self._fallen = None
-        self._spread()
+        if all(life.is_up for life in self._lives.values()):
+            self._fallen = None
+            self._spread()
 
     def _end(self) -> None:
         if self._stop is not None:
