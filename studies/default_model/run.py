@@ -4,7 +4,7 @@ python studies/default_model/run.py material  # materials alone: 25 minutes on t
 python studies/default_model/run.py soil      # photos with simulated dirt; goes on by itself
 python studies/default_model/run.py belts     # crops of simulated belts: 10 minutes; goes on
 python studies/default_model/run.py train     # dirt and belts, too: an hour; resumes by itself
-python studies/default_model/run.py calibrate # confidence and threshold by validation photos as they are
+python studies/default_model/run.py calibrate # confidence and threshold by validation photos
 python studies/default_model/run.py validate  # dirt on validation items, by which to decide
 python studies/default_model/run.py measure   # one look at clean and at dirty test photos; parity
 python studies/default_model/run.py install   # copies the model file into the package
