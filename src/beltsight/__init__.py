@@ -3,7 +3,7 @@
 >>> import beltsight
 >>> model = beltsight.load()  # the packaged model
 >>> [task.name for task in model.tasks]
-['material']
+['material', 'contamination', 'dirt']
 
 What is listed in ``__all__`` is public and stable; everything else may change.
 """
