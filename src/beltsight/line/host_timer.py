@@ -53,6 +53,9 @@ class Jitter:
     worst_ms: float | None
 
 
+NO_PULSES = Jitter(0, 0, None, None, None)
+
+
 class HostTimer:
     """A thread that hands commands over at the moment the belt is where they say.
 

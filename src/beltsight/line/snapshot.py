@@ -13,6 +13,7 @@ from beltsight.line.belt import BeltState
 from beltsight.line.cameras import CameraCounts
 from beltsight.line.figures import Figures
 from beltsight.line.health import Health
+from beltsight.line.host_timer import NO_PULSES, Jitter
 from beltsight.store import StoreState
 
 
@@ -34,6 +35,7 @@ class Snapshot:
         waiting: views that wait for the model.
         refused_frames: that could not be used.
         failures: items that could not be decided.
+        jitter: of the pulses that this machine times.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Snapshot:
     waiting: int
     refused_frames: int = 0
     failures: int = 0
+    jitter: Jitter = NO_PULSES
 
     def to_record(self) -> dict[str, Any]:
         """As plain values for JSON."""
@@ -82,6 +85,7 @@ class Snapshot:
             "waiting_views": self.waiting,
             "refused_frames": self.refused_frames,
             "failures": self.failures,
+            "host_pulses": asdict(self.jitter),
         }
 
 
@@ -102,4 +106,5 @@ def take_snapshot(opened: OpenLine) -> Snapshot:
         waiting=line.parts.inference.waiting,
         refused_frames=opened.reporter.refused_frames,
         failures=opened.reporter.failures,
+        jitter=opened.timer.jitter(),
     )
