@@ -27,12 +27,9 @@ class Counter:
     def __init__(self) -> None:
         self.seen, self.seen_s = 0, time.monotonic()
 
-    async def follow(self, nodes: RemoteNodes) -> None:
-        while True:
-            count = (await nodes.read(["Host.RawCount"]))["Host.RawCount"]
-            if count not in (-1, self.seen):
-                self.seen, self.seen_s = count, time.monotonic()
-            await asyncio.sleep(0.02)
+    def hear(self, count: int) -> None:
+        if count not in (-1, self.seen):
+            self.seen, self.seen_s = count, time.monotonic()
 
     def __call__(self, time_s: float) -> int:
         return (self.seen + round((time_s - self.seen_s) * COUNTS_PER_S)) % 2**32
@@ -47,10 +44,13 @@ async def main(url: str) -> None:
     print("the PLC waits for the line", flush=True)
     while True:
         nodes, counter = RemoteNodes(OpcUaClientSettings(url=url)), Counter()
-        plc = OpcUaPlc(Plc(PlcSettings()), nodes, counter, cycle_ms=10, on_switch=say)
+        plc = OpcUaPlc(Plc(PlcSettings()), nodes, counter, on_switch=say)
         try:
             await nodes.open()
-            await asyncio.gather(plc.run(), counter.follow(nodes))
+            while True:
+                counter.hear((await nodes.read(["Host.RawCount"]))["Host.RawCount"])
+                await plc.cycle()
+                await asyncio.sleep(0.01)
         except LinkError as error:
             print(f"{error}; trying again", flush=True)
             await asyncio.sleep(1.0)
