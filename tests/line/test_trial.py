@@ -41,7 +41,7 @@ def plc(program: str, *options: str) -> Iterator[subprocess.Popen[str]]:
 def simulate(link: str) -> dict[str, Any]:
     """Run a line over a link; what it says of itself, with what the PLC did."""
     done = beltsight(
-        "line", "simulate", "--real-time", "--seconds", 5, *SHORT, "--set", f"links=[{link}]",
+        "line", "simulate", "--real-time", "--seconds", 8, *SHORT, "--set", f"links=[{link}]",
         "--json",
     )  # fmt: skip
     assert done.status == 0, done.err

@@ -110,7 +110,7 @@ def test_the_broker_is_killed_and_comes_back(belt: SimulatedBelt, tmp_path: Path
     check_log(line, log)
     assert set(ids) <= set(log.command_ids)
     assert log.events.count("link-down") >= 1
-    assert line.longest_step_s < 1
+    assert line.longest_step_s < 3
 
 
 def test_the_plcs_server_hangs_and_goes_on(belt: SimulatedBelt, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_the_plcs_server_hangs_and_goes_on(belt: SimulatedBelt, tmp_path: Path) 
         assert set(made.fired().values()) <= {1}
         assert set(made.fired()) <= set(log.command_ids)
     check_log(line, log)
-    assert line.longest_step_s < 1
+    assert line.longest_step_s < 3
 
 
 def taken(made: Plc) -> list[list[int]]:
@@ -226,7 +226,7 @@ def test_the_log_is_locked_and_nothing_is_commanded_before_it_is_kept(
         line.wait_more(3)
         assert line.now.unlogged == 0
     check_log(line, read_log(tmp_path))
-    assert line.longest_step_s < 1
+    assert line.longest_step_s < 3
 
 
 def test_the_disk_is_full_and_has_room_again(belt: SimulatedBelt, tmp_path: Path) -> None:
