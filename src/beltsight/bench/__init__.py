@@ -10,11 +10,12 @@ frames into a stream of answers; :func:`take_turns` lets several do the same wor
 (20, 20, True)
 """
 
-from beltsight.bench.camera import RESOLUTIONS, camera_frames, encode_jpeg
+from beltsight.bench.camera import RESOLUTIONS, camera_frames
 from beltsight.bench.conditions import conditions_line, describe_conditions
 from beltsight.bench.memory import resident_mb
 from beltsight.bench.summary import Ratio, Summary, ratio_of_medians, summarise
 from beltsight.bench.timing import Timing, take_turns, time_calls, time_stream
+from beltsight.jpeg import encode_jpeg
 
 __all__ = [
     "RESOLUTIONS",

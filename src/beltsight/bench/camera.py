@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from beltsight.config import ASSETS
-from beltsight.errors import ConfigError, ImageError
+from beltsight.errors import ConfigError
 from beltsight.image import decode
 from beltsight.records import Photo
 
@@ -61,21 +60,3 @@ def tile(photos: Sequence[Photo], height: int, width: int) -> Photo:
         for _ in range(-(-height // high))
     ]
     return np.ascontiguousarray(np.concatenate(rows)[:height, :width])
-
-
-def encode_jpeg(frame: Photo, quality: int = 90) -> bytes:
-    """A frame as the bytes of a JPEG file.
-
-    Args:
-        frame: uint8 (H, W, 3) RGB.
-        quality: 1 to 100.
-
-    Raises:
-        ImageError: it cannot be encoded.
-    """
-    done, jpeg = cv2.imencode(
-        ".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
-    )
-    if not done:
-        raise ImageError(f"array of {frame.dtype} {frame.shape} cannot be written as a JPEG")
-    return jpeg.tobytes()

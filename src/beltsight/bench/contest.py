@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from beltsight.bench.camera import camera_frames, encode_jpeg
+from beltsight.bench.camera import camera_frames
 from beltsight.bench.conditions import describe_conditions
 from beltsight.bench.grid import PREPARED, Contestant, Grid, GridSettings, Peer, Row, Work
 from beltsight.bench.memory import resident_mb
@@ -19,6 +19,7 @@ from beltsight.bench.summary import ratio_of_medians, summarise
 from beltsight.bench.timing import Timing, take_turns, time_calls
 from beltsight.engines import available_engines
 from beltsight.errors import ConfigError, ModelError
+from beltsight.jpeg import encode_jpeg
 from beltsight.model import Model
 from beltsight.records import Photo
 

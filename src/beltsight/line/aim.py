@@ -88,6 +88,16 @@ def overlap_mm(one: Interval, other: Interval) -> float:
     return min(one[1], other[1]) - max(one[0], other[0])
 
 
+def pulse_mm(length_mm: float, cover: float, shortest_mm: float) -> float:
+    """Belt that passes during the pulse for an item: a share of its length, or the shortest pulse.
+
+    Example:
+        >>> pulse_mm(100.0, 0.5, 40.0), pulse_mm(60.0, 0.5, 40.0)
+        (50.0, 40.0)
+    """
+    return max(cover * length_mm, shortest_mm)
+
+
 def choose_lanes(lanes: tuple[Interval, ...], across_mm: Interval) -> tuple[int, ...]:
     """Lanes that hold at least half of the item or are held by it to at least half; else the best.
 
@@ -145,7 +155,7 @@ def aim_at(
     left_mm = wanted.belt_position_mm + actuator.distance_mm - seen_mm
     meets_mm = seen_mm + left_mm / wanted.slip_ratio
     shortest_mm = actuator.pulse_ms * max(speed_mm_ms, full_mm_s / 1000)
-    half_mm = max(actuator.cover * wanted.length_mm, shortest_mm) / 2
+    half_mm = pulse_mm(wanted.length_mm, actuator.cover, shortest_mm) / 2
     from_mm, to_mm = meets_mm - half_mm, meets_mm + half_mm
     earliest_mm = state.position_mm + speed_mm_ms * (actuator.latency_ms + actuator.lead_ms)
     lacking_mm = earliest_mm - from_mm

@@ -11,11 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import cv2
-import numpy as np
-
 from beltsight.decide import Decider
-from beltsight.errors import StoreError
+from beltsight.errors import ImageError, StoreError
+from beltsight.jpeg import encode_jpeg
 from beltsight.line.actuators.protocol import Command
 from beltsight.line.aim import Wanted
 from beltsight.line.belt import BeltState, Odometer
@@ -29,6 +27,7 @@ from beltsight.records import Decision, Photo, Prediction
 from beltsight.store.fields import MAX_CROP_BYTES
 from beltsight.store.rows import CommandRow, Row, decision_row
 
+_JPEG_QUALITY = 95
 # How the log calls what was not simply planned.
 _NOT_PLANNED = {"late": "late", "conflict": "conflict"}
 
@@ -281,5 +280,8 @@ def _wanted(item: ReadyItem, decision: Decision, slip_ratio: float) -> Wanted:
 
 def _jpeg(crop: Photo) -> bytes | None:
     """None where the log would not take it: a decision counts for more than its picture."""
-    done, content = cv2.imencode(".jpg", np.ascontiguousarray(crop[:, :, ::-1]))
-    return content.tobytes() if done and content.size <= MAX_CROP_BYTES else None
+    try:
+        content = encode_jpeg(crop, _JPEG_QUALITY)
+    except ImageError:
+        return None
+    return content if len(content) <= MAX_CROP_BYTES else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from beltsight.line.aim import pulse_mm
 from beltsight.records import Photo, Prediction
 
 
@@ -171,7 +172,7 @@ class ItemBook:
             late = [
                 item_id
                 for item_id, item in self._pending.items()
-                if item.place.belt_position_mm - max(cover * item.place.length_mm, least_mm) / 2
+                if item.place.belt_position_mm - pulse_mm(item.place.length_mm, cover, least_mm) / 2
                 < behind_mm
             ]
             return [self._take(item_id, overdue=True) for item_id in late]

@@ -10,12 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from beltsight.dataset.index import Dataset
 from beltsight.dataset.soil_folder import LABELS_FILE, write_file, write_labels
-from beltsight.errors import DatasetError, ImageError
+from beltsight.errors import DatasetError
+from beltsight.jpeg import encode_jpeg
 from beltsight.line.simulate.score import Matched
 from beltsight.policy import CONTAMINATION, DIRT, MATERIAL
 from beltsight.records import Photo, Sample
@@ -50,11 +48,7 @@ class CropBook:
         Raises:
             ImageError: it cannot be written as JPEG.
         """
-        bgr = np.ascontiguousarray(crop[:, :, ::-1])
-        done, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-        if not done:
-            raise ImageError("a crop cannot be written as JPEG")
-        self._crops[item_id] = content.tobytes()
+        self._crops[item_id] = encode_jpeg(crop, _QUALITY)
 
     def write(self, matched: Iterable[Matched]) -> int:
         """Write the crops of items that lay alone and were counted once; how many.
