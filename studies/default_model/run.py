@@ -109,14 +109,18 @@ def _crop_belt(folder: Path, look: dict[str, Any]) -> None:
     }
     data = _learned_from()
     book = CropBook(folder, data)
+    book.write(_play(overrides, 42.0, data, book).matched())
+
+
+def _play(
+    overrides: dict[str, Any], seconds: float, data: beltsight.Dataset, book: CropBook | None = None
+) -> Play:
+    """Run the packaged line on a simulated belt; its log is thrown away."""
     with TemporaryDirectory() as log:
-        overrides["store.url"] = f"{log}/line.db"
-        settings = load_line(DEFAULT_LINE, overrides)
-        play = Play(settings, PlaySettings(seconds=42.0), samples=data.samples, crops=book)
-        for _ in play.frames():
-            pass
-        play.close()
-    book.write(play.matched())
+        settings = load_line(DEFAULT_LINE, {"store.url": f"{log}/line.db", **overrides})
+        play = Play(settings, PlaySettings(seconds), samples=data.samples, crops=book)
+        play.run()
+    return play
 
 
 def _join(out: Path, parts: list[str]) -> None:
@@ -215,22 +219,22 @@ def _on_belt(out: Path, split: str) -> dict[str, Any]:
     data = beltsight.load_dataset(data_folder("trashnet")).select(split)
     model = beltsight.load(model_file(out))
     found: dict[str, Any] = {"split": split, "model_sha256": model.hash}
+    answers = model.predict([sample.path for sample in data.samples])
+    right_as_file = {
+        str(sample.path): answer.tasks["material"].label == sample.labels["material"]
+        for sample, answer in zip(data.samples, answers, strict=True)
+    }
     for name, touching in (("apart", 0.0), ("touching", 0.4)):
-        with TemporaryDirectory() as log:
-            overrides = {
-                **{"store.url": f"{log}/line.db", "model.file": str(model_file(out))},
-                **{"simulation.length_m": 60, "simulation.seed": 100},
-                **{"simulation.items.rate_per_s": 14, "simulation.items.touching": touching},
-            }
-            settings = load_line(DEFAULT_LINE, overrides)
-            play = Play(settings, PlaySettings(seconds=25.0), samples=data.samples)
-            for _ in play.frames():
-                pass
-            play.close()
-        files = [item.source for item in (one.item for one in play.matched() if one.counted)]
-        truth = {str(sample.path): sample.labels["material"] for sample in data.samples}
-        answers = {path: model.predict([path])[0].tasks["material"].label for path in set(files)}
-        right = sum(answers[path] == truth[path] for path in files)
+        overrides = {
+            "model.file": str(model_file(out)),
+            "simulation.length_m": 60,
+            "simulation.seed": 100,
+            "simulation.items.rate_per_s": 14,
+            "simulation.items.touching": touching,
+        }
+        play = _play(overrides, 25.0, data)
+        files = [one.item.source for one in play.matched() if one.counted]
+        right = sum(right_as_file[path] for path in files)
         found[name] = {**play.score().to_record(), "as_files": [right, len(files)]}
         material = found[name]["all"]["right_material"]
         print(f"{split}, {name}: {material} right, as files {right} of {len(files)}")

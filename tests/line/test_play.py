@@ -83,9 +83,7 @@ def test_items_are_hit_in_their_middle_through_stops_slip_and_changes_of_speed(
     run = Run(changes=changes, slips=(Slip(2.0, 6.0, 0.004),))
     belt = played[0].simulation.belt
     play = Play(settings_in(tmp_path), PlaySettings(9.0, run=run), belt=belt)
-    for _ in play.frames():
-        pass
-    assert play.close() is None
+    assert play.run() is None
     error_mm = play.score().fire_error_mm
     print(f"middle of the shot to middle of the item: {error_mm}")
     assert error_mm["n"] >= 20 and error_mm["p99"] < 5.0
@@ -98,9 +96,7 @@ def test_in_real_time_the_line_begins_where_the_belt_is(
     belt = played[0].simulation.belt
     play = Play(settings, PlaySettings(2.0, real_time=True), belt=belt)
     time.sleep(0.1)  # frames before the first reading are gone
-    for _ in play.frames():
-        pass
-    assert play.close() is None
+    assert play.run() is None
     score = play.score()
     assert score.all.items > 0 and score.all.found >= score.all.items / 2  # on a busy machine, too
     assert score.position_error_mm["p50"] < 10.0 and abs(score.offset_mm) < 10.0
@@ -120,9 +116,7 @@ def test_pulses_that_this_machine_times_meet_the_items(
     with pytest.raises(ConfigError, match="real time"):
         Play(settings, PlaySettings(2.5), belt=belt)
     play = Play(settings, PlaySettings(2.5, real_time=True), belt=belt)
-    for _ in play.frames():
-        pass
-    assert play.close() is None
+    assert play.run() is None
     # Given at once instead, a pulse would lie a quarter of a second, 600 mm, before its item.
     assert take_snapshot(play.opened).to_record()["host_pulses"]["pulses"] > 0
     assert play.score().shots["hit"] >= 1
@@ -205,9 +199,7 @@ def test_a_second_run_on_one_log_does_not_command_again(
     """The belt stands where it stood: the same items lie under the camera once more."""
     belt = played[0].simulation.belt
     first = Play(settings_in(tmp_path), PlaySettings(1.2), belt=belt)
-    for _ in first.frames():
-        pass
-    first.close()
+    first.run()
     rows = [parse_row(stored.body.encode()) for stored in read(first).rows(kinds=["command"])]
     commands = [row for row in rows if isinstance(row, CommandRow) and row.command_id]
     told = {row.command_id: row for row in commands}  # the last word
@@ -216,9 +208,7 @@ def test_a_second_run_on_one_log_does_not_command_again(
     assert fired and {row.outcome for row in told.values()} <= {"fired", "refused", "sent"}
     kept = {row.raw_fire_count for row in told.values() if row.outcome != "refused"}
     second = Play(settings_in(tmp_path), PlaySettings(1.2), belt=belt)
-    for _ in second.frames():
-        pass
-    second.close()
+    second.run()
     # What was dropped for sure was never blown, and is commanded once more; nothing else is.
     again = {count for noted in second.noted.values() for count in noted.fire_counts}
     assert not again & kept

@@ -12,11 +12,11 @@ from typing import Any
 
 from tests.line.actuators.peers import PATIENCE_S
 
-from beltsight.line.actuators import open_actuator, read_peer
-from beltsight.line.assemble import OpenLine, Outside
-from beltsight.line.deciding import Clocks, Decided
+from beltsight.line.actuators import read_peer
+from beltsight.line.deciding import Decided
 from beltsight.line.settings import DEFAULT_LINE, LineSettings, load_line
-from beltsight.line.simulate import EncoderLook, Fault, Run, SimulatedBelt, simulate, start
+from beltsight.line.simulate import Fault, Run, SimulatedBelt, simulate
+from beltsight.line.simulate.play import Play, PlaySettings
 from beltsight.line.snapshot import Snapshot, take_snapshot
 from beltsight.store import (
     CommandRow,
@@ -30,6 +30,7 @@ from beltsight.store import (
     verify,
 )
 
+_FOREVER_S = 1e9
 SMALL = {
     "simulation.length_m": 9, "simulation.items.rate_per_s": 10, "simulation.lead_in_mm": 800,
     "simulation.belt.loop_m": 3, "model.threads": 1, "link_times.retry_first_ms": 20,
@@ -93,18 +94,13 @@ class WholeLine:
         faults: tuple[Fault, ...] = (),
         wall: Callable[[], float] = time.time,
     ) -> None:
-        look = EncoderLook(settings.belt.mm_per_count, settings.belt.counter_bits)
-        run = Run(encoder=look, faults=faults, real_time=True)
-        self.simulation = start(belt, settings.simulation, run)
-        cameras = iter([self.simulation.camera])
-        outside = Outside(
-            lambda: next(cameras, None) or self.simulation.reopen(),
-            [open_actuator(one, self.simulation.plc_encoder.at) for one in settings.links],
-            Clocks(self.simulation.clock, wall),
-        )
         self.decided: list[Decided] = []
         self.longest_step_s = 0.0
-        self.opened = OpenLine(settings, outside, self.decided.append)
+        self.play = Play(
+            settings, PlaySettings(_FOREVER_S, real_time=True, run=Run(faults=faults)), belt=belt,
+            watch=self.decided.append, wall=wall,
+        )  # fmt: skip
+        self.opened, self.simulation = self.play.opened, self.play.simulation
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work)
         self._thread.start()
@@ -131,7 +127,7 @@ class WholeLine:
     def close(self) -> str | None:
         self._stop.set()
         self._thread.join(PATIENCE_S)
-        return self.opened.close()
+        return self.play.close()
 
 
 @contextmanager

@@ -28,9 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Play, int]:
     book = CropBook(folder / "crops", photos)
     settings = load_line(DEFAULT_LINE, overrides)
     play = Play(settings, PlaySettings(4.0), samples=photos.samples, crops=book)
-    for _ in play.frames():
-        pass
-    play.close()
+    play.run()
     count = book.write(play.matched())
     return load_dataset(book.labels_file), play, count
 

@@ -78,6 +78,7 @@ class Play:
         progress: told while the belt is drawn.
         crops: keeps what the model is shown.
         watch: told of each decided item, in the deciding threads.
+        wall: seconds since 1970; by default the belt's own time goes on from now.
 
     Attributes:
         opened: the line.
@@ -96,6 +97,7 @@ class Play:
         progress: Progress | None = None,
         crops: CropBook | None = None,
         watch: Callable[[Decided], None] = lambda decided: None,
+        wall: Callable[[], float] | None = None,
     ) -> None:
         if not play.real_time and any(a.timing == "host" for a in settings.schedule.actuators):
             raise ConfigError("pulses that this machine times need real time: add --real-time")
@@ -114,7 +116,8 @@ class Play:
             )
         else:
             self.simulation = start(belt, settings.simulation, run)
-        self._wall_s = time.time()
+        began_s = time.time()
+        self._wall = wall or (lambda: began_s + self.simulation.clock())
         self._peers: list[SimulatedActuator] = []
         self._actuators = [self._actuator(link) for link in settings.links]
         self._cameras = iter([self.simulation.camera])
@@ -137,6 +140,12 @@ class Play:
                 position_mm = self.simulation.belt.position_mm(seen.frame.time_s)
                 self._origin_mm = position_mm - seen.belt.position_mm
             yield seen
+
+    def run(self) -> str | None:
+        """Run the line to its end and close it; what could not be stored, or None."""
+        for _ in self.frames():
+            pass
+        return self.close()
 
     def _wait_for_peers(self) -> None:
         """Hold the belt until the peers know that the line runs: beats take their own time."""
@@ -197,7 +206,7 @@ class Play:
         return Outside(
             lambda: next(self._cameras, None) or self.simulation.reopen(),
             self._actuators,
-            Clocks(clock, lambda: self._wall_s + clock()),
+            Clocks(clock, self._wall),
             pause,
         )
 
