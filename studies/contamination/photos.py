@@ -99,7 +99,8 @@ def photos_to_learn(data: Path, folder: Path, plan: Plan, variant: str) -> Path:
     name = f"learn/{_PREFIX}{plan.left_out(variant)}" if plan.left_out(variant) else "learn/all"
     parts = []
     for split in ("train", "val"):
-        options = ["--split", split, "--no-originals", "--copies", str(plan.learn_copies)]
+        options = ["--split", split, "--no-originals", "--masks"]
+        options += ["--copies", str(plan.learn_copies)]
         options += ["--seed", str(plan.learn_seed), *_kind_options(kinds)]
         parts.append(make_set(data, folder, f"{name}/{split}", options))
     return join_sets(folder, parts, f"{name.replace('/', '-')}.csv")
@@ -207,7 +208,8 @@ def join_sets(
     for name in names:
         with (folder / name / "labels.csv").open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                row |= {"path": f"{name}/{row['path']}", "set": Path(name).name}
+                row |= {key: f"{name}/{row[key]}" for key in ("path", "mask") if row[key]}
+                row["set"] = Path(name).name
                 rows.append(row)
     known = {row["dirt"] for row in rows} - {""}
     asked = known if dirt is None else known & set(dirt)

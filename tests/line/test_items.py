@@ -17,6 +17,10 @@ def answer(name: str = "a") -> Prediction:
     return Prediction(name)
 
 
+def _always(_: ItemPlace) -> bool:
+    return True
+
+
 def test_ready_when_closed_and_answered_in_any_order() -> None:
     book = ItemBook()
     book.see(place(), 1.0)
@@ -31,7 +35,7 @@ def test_ready_when_closed_and_answered_in_any_order() -> None:
     assert len(book) == 0
     # Nothing makes it ready again.
     assert book.close(1) is None and book.answer(first, answer()) is None
-    assert book.overdue(1e9) == [] and book.answered_late == 1
+    assert book.overdue(_always) == [] and book.answered_late == 1
 
 
 def test_ready_with_the_last_answer_where_it_was_closed_before() -> None:
@@ -52,7 +56,8 @@ def test_time_is_up() -> None:
         book.see(place(number, at_mm), float(number))
     one, _ = book.ask(0, 5.0), book.ask(0, 6.0)
     book.answer(one, answer())
-    ready = {item.place.item_id: item for item in book.overdue(250.0)}
+    overdue = book.overdue(lambda place: place.belt_position_mm < 250.0)
+    ready = {item.place.item_id: item for item in overdue}
     assert ready.keys() == {0, 1}
     assert ready[0].overdue and len(ready[0].predictions) == 1 and ready[0].last_s == 5.0
     assert ready[1].overdue and ready[1].predictions == () and ready[1].last_s == 1.0
@@ -63,7 +68,7 @@ def test_all_answers_are_there_though_no_one_closed_it() -> None:
     book = ItemBook()
     book.see(place(), 1.0)
     book.answer(book.ask(1, 1.1), answer())
-    (ready,) = book.overdue(1e9)
+    (ready,) = book.overdue(_always)
     assert not ready.overdue
 
 
@@ -88,11 +93,3 @@ def test_figures_count() -> None:
     assert found.decision_ms == (45.0, 85.5, 89.1, 90.0)
     assert (found.routes, found.materials) == ({"pet": 10}, {"plastic": 10})
     assert (found.commands, found.answered_late, found.refused_views) == ({"sent": 1}, 3, 2)
-
-
-def test_an_item_is_overdue_by_where_its_pulse_begins() -> None:
-    book = ItemBook()
-    book.see(ItemPlace(1, 100.0, 280.0, 80.0, 60.0, 100.0), 0.0)
-    assert book.overdue(75.0, cover=0.5, least_mm=40.0) == []
-    [ready] = book.overdue(81.0, cover=0.5, least_mm=40.0)
-    assert ready.place.item_id == 1

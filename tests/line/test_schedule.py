@@ -174,6 +174,24 @@ def test_a_decision_on_the_edge_of_its_window() -> None:
     assert scheduler(slow).plan(item(), belt(303.0)).outcome == "late"
 
 
+@pytest.mark.parametrize("speed_mm_s", [2500.0, 600.0, 100.0])
+@pytest.mark.parametrize("pulse_ms", [20.0, 60.0])
+def test_an_item_is_due_while_it_can_still_be_planned(speed_mm_s: float, pulse_ms: float) -> None:
+    far = actuator("far", routes="glass", distance_mm=900.0)
+    planner, other = (scheduler(actuator(pulse_ms=pulse_ms), far) for _ in range(2))
+    for one in (planner, other):
+        one.plan(item(0, 9000.0, route="glass"), belt())  # it has run at full speed
+    state = belt(speed_mm_s=speed_mm_s)
+    wanted = item(seen_mm=0.0)
+    while not planner.is_due(wanted, state, within_ms=5.0):
+        assert state.position_mm < 2000.0
+        state = belt(state.position_mm + speed_mm_s * 0.001, speed_mm_s)
+    assert planner.plan(wanted, state).outcome == "planned"
+    # A plan lets the speed that pulses are laid out for go 5 % of the way to the present one.
+    later = belt(state.position_mm + speed_mm_s * 0.007 + 5.0, speed_mm_s)
+    assert other.plan(wanted, later).outcome == "late"
+
+
 def test_a_window_lets_the_pulse_begin_later() -> None:
     planned = scheduler(actuator(window_mm=10)).plan(item(), belt(333.0))
     [command] = planned.commands

@@ -57,6 +57,8 @@ class Aim:
         from_mm: odometer at which the effect should begin.
         to_mm: odometer at which it should end.
         lack_ms: how much of the lead is missing; 0 where it is there.
+        spare_mm: belt that may still pass before the pulse cannot begin as it should; negative
+            where it has passed.
     """
 
     actuator: ActuatorSettings
@@ -65,6 +67,7 @@ class Aim:
     from_mm: float
     to_mm: float
     lack_ms: float = 0.0
+    spare_mm: float = 0.0
 
     @property
     def is_late(self) -> bool:
@@ -158,10 +161,10 @@ def aim_at(
     half_mm = pulse_mm(wanted.length_mm, actuator.cover, shortest_mm) / 2
     from_mm, to_mm = meets_mm - half_mm, meets_mm + half_mm
     earliest_mm = state.position_mm + speed_mm_ms * (actuator.latency_ms + actuator.lead_ms)
-    lacking_mm = earliest_mm - from_mm
-    if lacking_mm <= 0:
-        return Aim(actuator, lanes, meets_mm, from_mm, to_mm)
-    if lacking_mm <= actuator.window_mm:
-        return Aim(actuator, lanes, meets_mm, earliest_mm, max(to_mm, earliest_mm + shortest_mm))
-    lack_ms = lacking_mm / speed_mm_ms if speed_mm_ms else float("inf")
-    return Aim(actuator, lanes, meets_mm, from_mm, to_mm, lack_ms)
+    spare_mm = from_mm - earliest_mm
+    if spare_mm < 0 and -spare_mm <= actuator.window_mm:
+        from_mm, to_mm = earliest_mm, max(to_mm, earliest_mm + shortest_mm)
+    elif spare_mm < 0:
+        lack_ms = -spare_mm / speed_mm_ms if speed_mm_ms else float("inf")
+        return Aim(actuator, lanes, meets_mm, from_mm, to_mm, lack_ms, spare_mm)
+    return Aim(actuator, lanes, meets_mm, from_mm, to_mm, 0.0, spare_mm)

@@ -123,6 +123,7 @@ class OpenLine:
         parts = Parts(
             supply=supply,
             odometer=self.odometer,
+            scheduler=self.scheduler,
             finder=Finder(settings.view, settings.find),
             tracker=Tracker(settings.view, settings.track),
             views=settings.views,
@@ -141,7 +142,7 @@ class OpenLine:
             log_is_healthy=lambda: self.store.state().healthy,
             clock=clocks.monotonic_s,
         )
-        self.line = Line(parts, settings.schedule, settings.health, settings.run)
+        self.line = Line(parts, settings.health, settings.run)
         self.links.start()
         self.timer.start()
 

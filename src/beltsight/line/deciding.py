@@ -15,7 +15,6 @@ from beltsight.decide import Decider
 from beltsight.errors import ImageError, StoreError
 from beltsight.jpeg import encode_jpeg
 from beltsight.line.actuators.protocol import Command
-from beltsight.line.aim import Wanted
 from beltsight.line.belt import BeltState, Odometer
 from beltsight.line.command_rows import command_row
 from beltsight.line.figures import FigureBook
@@ -171,7 +170,9 @@ class Deciding:
             )
             decision = self._decider.decide(prediction)
             belt = move_on(situation.belt, now_s, self._odometer.settings.mm_per_count)
-            planned = self._scheduler.plan(_wanted(item, decision, situation.slip_ratio), belt)
+            planned = self._scheduler.plan(
+                item.place.wanted(decision.route, situation.slip_ratio), belt
+            )
             decided = Decided(item, decision, planned, (now_s - item.last_s) * 1000)
             self._keep(decided, now_s, jpeg)
         self._count(decided, now_s)
@@ -268,14 +269,6 @@ def move_on(belt: BeltState, now_s: float, mm_per_count: float) -> BeltState:
     position_mm = belt.position_mm + belt.speed_mm_s * max(0.0, now_s - belt.time_s)
     count = round(position_mm / mm_per_count)
     return replace(belt, time_s=now_s, position_mm=position_mm, count=count)
-
-
-def _wanted(item: ReadyItem, decision: Decision, slip_ratio: float) -> Wanted:
-    place = item.place
-    return Wanted(
-        place.item_id, place.belt_position_mm, place.lateral_mm, place.length_mm, place.width_mm,
-        decision.route, slip_ratio=slip_ratio, seen_mm=place.seen_mm,
-    )  # fmt: skip
 
 
 def _jpeg(crop: Photo) -> bytes | None:

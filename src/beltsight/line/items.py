@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from beltsight.line.aim import pulse_mm
+from beltsight.line.aim import Wanted
 from beltsight.records import Photo, Prediction
 
 
@@ -30,6 +31,13 @@ class ItemPlace:
     width_mm: float
     seen_mm: float
     touching: bool = False
+
+    def wanted(self, route: str, slip_ratio: float) -> Wanted:
+        """What a scheduler asks for to bring it there."""
+        return Wanted(
+            self.item_id, self.belt_position_mm, self.lateral_mm, self.length_mm, self.width_mm,
+            route, slip_ratio=slip_ratio, seen_mm=self.seen_mm,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,23 +166,14 @@ class ItemBook:
             item.is_closed = True
             return self._take(item_id, overdue=False) if item.is_complete else None
 
-    def overdue(
-        self, behind_mm: float, cover: float = 0.0, least_mm: float = 0.0
-    ) -> list[ReadyItem]:
-        """Items whose pulse would begin behind a limit, with what answers they have.
+    def overdue(self, is_due: Callable[[ItemPlace], bool]) -> list[ReadyItem]:
+        """Items that cannot wait any longer, with what answers they have.
 
         Args:
-            behind_mm: belt position.
-            cover: share of an item's length that its pulse lasts, around its middle.
-            least_mm: length of the shortest pulse.
+            is_due: whether an item at a place cannot; it does not call this book.
         """
         with self._lock:
-            late = [
-                item_id
-                for item_id, item in self._pending.items()
-                if item.place.belt_position_mm - pulse_mm(item.place.length_mm, cover, least_mm) / 2
-                < behind_mm
-            ]
+            late = [item_id for item_id, item in self._pending.items() if is_due(item.place)]
             return [self._take(item_id, overdue=True) for item_id in late]
 
     def _take(self, item_id: int, overdue: bool) -> ReadyItem:

@@ -29,7 +29,7 @@ from beltsight.line.health import (
 from beltsight.line.inference import Inference
 from beltsight.line.items import ItemBook, ItemPlace, ReadyItem, ViewKey
 from beltsight.line.optics import measure_optics
-from beltsight.line.schedule_settings import ScheduleSettings
+from beltsight.line.schedule import Scheduler
 from beltsight.line.segment import Finder
 from beltsight.line.supply import Supply
 from beltsight.line.track import Track, Tracked, Tracker
@@ -82,6 +82,7 @@ class Parts:
     Args:
         supply: frames.
         odometer: of the belt.
+        scheduler: says how long an item can wait.
         finder: of items.
         tracker: follows them.
         views: which views are asked.
@@ -103,6 +104,7 @@ class Parts:
 
     supply: Supply
     odometer: Odometer
+    scheduler: Scheduler
     finder: Finder
     tracker: Tracker
     views: ViewSettings
@@ -144,7 +146,6 @@ class Line:
 
     Args:
         parts: it is made of.
-        schedule: of its actuators.
         health: limits.
         settings: of the work.
     """
@@ -152,7 +153,6 @@ class Line:
     def __init__(
         self,
         parts: Parts,
-        schedule: ScheduleSettings,
         health: HealthSettings | None = None,
         settings: RunSettings | None = None,
     ) -> None:
@@ -161,10 +161,6 @@ class Line:
         self._health_settings = health or HealthSettings()
         self._health = HealthWatch(self._health_settings)
         self._optics: OpticsWatch | None = None
-        self._nearest_mm = min(a.distance_mm for a in schedule.actuators)
-        self._lead_ms = max(a.lead_ms + a.latency_ms for a in schedule.actuators)
-        self._cover = max(a.cover for a in schedule.actuators)
-        self._pulse_ms = max(a.pulse_ms for a in schedule.actuators)
         self._remembered = False
         self._resets_seen = 0
         self._told: tuple[StateName, str] | None = None
@@ -263,7 +259,7 @@ class Line:
         self._is_stopped = True
         self.parts.supply.close()
         self.parts.inference.close()
-        for item in self.parts.book.overdue(float("inf")):
+        for item in self.parts.book.overdue(lambda place: True):
             self.parts.decide(item)
         self._tell_state()
 
@@ -301,11 +297,13 @@ class Line:
 
     def _decide_overdue(self, belt: BeltState) -> None:
         """Items that cannot wait for another frame."""
-        ahead_ms = self._lead_ms + self.settings.decide_ms
-        speed_mm_ms = max(belt.speed_mm_s, 0.0) / 1000.0
-        behind_mm = belt.position_mm - self._nearest_mm + speed_mm_ms * ahead_ms
-        overdue = self.parts.book.overdue(behind_mm, self._cover, speed_mm_ms * self._pulse_ms)
-        for item in overdue:
+        parts, within_ms = self.parts, self.settings.decide_ms
+        slip_ratio = parts.shared.slip_ratio
+
+        def is_due(place: ItemPlace) -> bool:
+            return parts.scheduler.is_due(place.wanted("", slip_ratio), belt, within_ms)
+
+        for item in parts.book.overdue(is_due):
             self._forget(item.place.item_id)
             self._decide(item)
 

@@ -137,6 +137,20 @@ class Scheduler:
         hit = f"the pulse for item {_listing(struck_by)} hits it" if struck_by else ""
         return self._command(placed, state, "conflict" if struck_by else "planned", "route", hit)
 
+    def is_due(self, wanted: Wanted, state: BeltState, within_ms: float = 0.0) -> bool:
+        """Whether an item has to be planned now: any actuator would be missed if it waited longer.
+
+        Args:
+            wanted: the item; its route may be open.
+            state: of the belt.
+            within_ms: how long planning may be put off otherwise.
+        """
+        passes_mm = max(state.speed_mm_s, 0.0) * within_ms / 1000
+        return any(
+            self._aim_at(wanted, actuator, state, all_lanes=True).spare_mm < passes_mm
+            for actuator in self.settings.actuators
+        )
+
     def remember(self, command: Command, state: BeltState, reach: float = math.inf) -> bool:
         """A command of an earlier run, by its raw counts: it will not be given again.
 
