@@ -7,10 +7,10 @@ import pytest
 from tests.tiny import CLASSES, GAIN, write_tiny
 
 from beltsight.errors import ConfigError
-from beltsight.explain import explain, heatmap, occlusion_map, overlay
+from beltsight.explain import explain, heatmap, map_of, occlusion_map, overlay
 from beltsight.image import Preparation
 from beltsight.model import Model
-from beltsight.records import Photo
+from beltsight.records import Photo, Prediction, TaskSpec
 
 
 def two_colours(height: int, width: int, red: tuple[slice, slice]) -> Photo:
@@ -115,6 +115,35 @@ def test_a_model_without_maps_is_explained_by_occlusion(mapless: Model) -> None:
     assert not prediction.maps
     heat = explain(mapless, photo, prediction, "material", "red")
     assert centre_of(heat)[1] < 0.3
+
+
+def test_where_dirt_lies_is_shown_for_dirty_items_and_the_class_map_for_clean_ones() -> None:
+    task = TaskSpec("contamination", ("clean", "partly", "heavily"))
+    maps = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    places = np.array([[-2.0, 0.0], [1.0, 3.0]], np.float32)
+    placed = Prediction(None, maps={task.name: maps}, places={task.name: places})
+    for level in ("partly", "heavily"):
+        shown = map_of(placed, task, level)
+        assert shown is not None and shown[0, 1] == 0.5 and shown.argmax() == 3
+        assert (shown > 0).all() and (shown < 1).all()
+    np.testing.assert_array_equal(map_of(placed, task, "clean"), maps[0])
+    np.testing.assert_array_equal(
+        map_of(Prediction(None, maps={task.name: maps}), task, "heavily"), maps[2]
+    )
+    assert map_of(Prediction(None), task, "partly") is None
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "said"),
+    [("materail", None, "no task 'materail'"), ("material", "rde", "no class 'rde'")],
+)
+def test_what_is_not_there_cannot_be_explained(
+    model: Model, task: str, label: str | None, said: str
+) -> None:
+    photo = two_colours(64, 64, np.s_[:, :16])
+    (prediction,) = model.predict(photo, explain=True)
+    with pytest.raises(ConfigError, match=said):
+        explain(model, photo, prediction, task, label)
 
 
 def test_occlusion_needs_a_cell(mapless: Model) -> None:

@@ -100,6 +100,7 @@ def test_records_differ_where_what_they_say_differs() -> None:
         ("", ("a", "b"), "cannot be named ''"),
         ("embedding", ("a", "b"), "cannot be named 'embedding'"),
         ("material_map", ("a", "b"), "cannot be named 'material_map'"),
+        ("dirt_places", ("a", "b"), "cannot be named 'dirt_places'"),
     ],
 )
 def test_a_task_that_no_model_could_answer_is_refused(

@@ -89,7 +89,11 @@ class PurityCard(_Part):
 
 
 class TaskCard(_Part):
-    """One task: its classes in output order, its calibration, and from where on it is sure."""
+    """One task: its classes in output order, its calibration, and from where on it is sure.
+
+    ``map``: the graph gives class maps ``NAME_map``. ``places``: it gives ``NAME_places``, the
+    logit of how much of each place is covered, learned from masks.
+    """
 
     name: str = Field(min_length=1)
     classes: tuple[str, ...] = Field(min_length=2)
@@ -99,6 +103,7 @@ class TaskCard(_Part):
     threshold: float | None = Field(None, ge=0, lt=2)
     purity: PurityCard | None = None
     map: bool = True
+    places: bool = False
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -7,6 +7,10 @@ on the last stage up to the ReLU and a positive factor. What it does not show is
 was preferred to. It is as coarse as the feature map: a cell of a 7 x 7 map covers a seventh of
 the photo's side, and it sees well beyond its cell.
 
+A model that learned from masks where dirt lies answers that, too: how much of each place is
+covered. It is learned beside the level and is not the level's evidence, but it is right about
+where dirt lies far more often, so it is what is shown for an item that is called dirty.
+
 A model without class maps is asked by occlusion: a patch of the fill colour slides over the
 photo, and the drop of the class's logit is the weight of the place that it hides.
 """
@@ -19,9 +23,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from beltsight.config import nearest
 from beltsight.errors import ConfigError
 from beltsight.image import Preparation, Source, decode, letterbox, letterbox_box
-from beltsight.records import Floats, Photo, Prediction
+from beltsight.records import Floats, Photo, Prediction, TaskSpec
 
 if TYPE_CHECKING:
     from beltsight.model import Model
@@ -131,15 +136,34 @@ def explain(
 
     Returns:
         float32 (H, W), 0 to 1; see :func:`heatmap`.
+
+    Raises:
+        ConfigError: the model has no such task or class.
     """
+    spec = next((spec for spec in model.tasks if spec.name == task), None)
+    if spec is None:
+        raise ConfigError(f"no task {task!r}; {nearest(task, [s.name for s in model.tasks])}")
     chosen = label or prediction.tasks[task].label
-    classes = next(spec.classes for spec in model.tasks if spec.name == task)
-    class_map = prediction.maps.get(task)
-    if class_map is None:
-        class_map = occlusion_map(model, photo, task)
-    preparation = model.card.image_preparation
+    if chosen not in spec.classes:
+        raise ConfigError(f"{task} has no class {chosen!r}; {nearest(chosen, spec.classes)}")
+    shown = map_of(prediction, spec, chosen)
+    if shown is None:
+        shown = occlusion_map(model, photo, task)[spec.classes.index(chosen)]
     height, width = photo.shape[:2]
-    return heatmap(class_map, classes.index(chosen), preparation, (height, width))
+    return heatmap(shown[None], 0, model.card.image_preparation, (height, width))
+
+
+def map_of(prediction: Prediction, task: TaskSpec, label: str) -> Floats | None:
+    """The map that is shown for a class: float32 (h, w), or None where the prediction has none.
+
+    Where the task learned from masks it is the share of each place that is covered, 0 to 1, for
+    every class but the first, which is the one without; else the class map.
+    """
+    places = prediction.places.get(task.name)
+    if places is not None and label != task.classes[0]:
+        return np.asarray(1 / (1 + np.exp(-places)), np.float32)
+    maps = prediction.maps.get(task.name)
+    return None if maps is None else np.asarray(maps[task.classes.index(label)])
 
 
 def explain_jpeg(model: Model, photo: Photo, prediction: Prediction, task: str) -> bytes:

@@ -70,6 +70,8 @@ def _check_graph(engine: OnnxRuntimeEngine, card: Card, file: Path) -> None:
         wanted[task.name] = (len(task.classes),)
         if task.map:
             wanted[f"{task.name}_map"] = (len(task.classes), None, None)
+        if task.places:
+            wanted[f"{task.name}_places"] = (None, None)
     missing = [name for name in wanted if name not in engine.shapes]
     if missing:
         raise ModelFileError(

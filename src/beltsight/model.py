@@ -2,7 +2,8 @@
 
 A model file is an ONNX graph with a card in its metadata. The graph takes prepared photos as
 uint8 (N, H, W, 3) RGB and gives, per task, logits ``task`` (N, C) and class maps ``task_map``
-(N, C, h, w), and one ``embedding`` (N, D). Temperatures are applied here, in numpy.
+(N, C, h, w), for a task that learned from masks ``task_places`` (N, h, w), and one ``embedding``
+(N, D). Temperatures are applied here, in numpy.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ DEFAULT_MODEL = ASSETS / "trashnet-mobilenetv2.onnx"
 # Roundings of a deep network add up to about this many of one operation's; wrong instructions
 # give far more.
 _ROUNDING_ROOM = 16.0
+_MAP, _PLACES = "_map", "_places"
 S = TypeVar("S", bound="Source | StoredPhoto")
 
 
@@ -194,12 +196,12 @@ class Model:
         Args:
             sources: photos; read in the caller's thread, a few batches before their answers are
                 taken.
-            explain: fill ``maps``.
+            explain: fill ``maps`` and ``places``.
             batch_size: photos per call of the engine, at least 1.
             on_error: ``raise``, or ``record`` to give a Prediction with ``error`` instead.
         """
-        maps = [f"{task.name}_map" for task in self.card.tasks if explain and task.map]
-        names = [*(task.name for task in self.tasks), "embedding", *maps]
+        shown = self._shown if explain else []
+        names = [*(task.name for task in self.tasks), "embedding", *shown]
         answers = self.stream_outputs(sources, names, batch_size=batch_size, on_error=on_error)
         with closing(answers):
             for source, outputs in answers:
@@ -207,7 +209,7 @@ class Model:
                 if isinstance(outputs, ImageError):
                     yield Prediction(name, engine=self.engine.name, error=str(outputs))
                 else:
-                    yield self._prediction(name, outputs, maps)
+                    yield self._prediction(name, outputs)
 
     def stream_outputs(
         self,
@@ -296,14 +298,22 @@ class Model:
         card = self.card.novelty
         return None if card is None else Novelty.from_card(card)
 
-    def _prediction(
-        self, name: str | None, outputs: dict[str, Floats], maps: Sequence[str]
-    ) -> Prediction:
+    @cached_property
+    def _shown(self) -> list[str]:
+        """Outputs that say where the model looked."""
+        tasks = self.card.tasks
+        maps = [f"{task.name}{_MAP}" for task in tasks if task.map]
+        return maps + [f"{task.name}{_PLACES}" for task in tasks if task.places]
+
+    def _prediction(self, name: str | None, outputs: dict[str, Floats]) -> Prediction:
         answers = {
             task.name: _answer_of(task, self.probabilities(task.name, outputs[task.name][None])[0])
             for task in self.tasks
         }
-        shown = {key.removesuffix("_map"): outputs[key] for key in maps}
+        maps, places = (
+            {key.removesuffix(end): outputs[key] for key in outputs if key.endswith(end)}
+            for end in (_MAP, _PLACES)
+        )
         novelty = self._novelty_of(outputs["embedding"])
         novel = None if self.novelty is None else novelty > self.novelty.threshold
         doubts = _doubts(self.card, answers)
@@ -315,12 +325,13 @@ class Model:
             name,
             answers,
             outputs["embedding"],
-            shown,
+            maps,
             bool(doubts) if can_abstain else None,
             engine=self.engine.name,
             novel=novel,
             novelty=None if self.novelty is None else novelty,
             why="; ".join(doubts) or None,
+            places=places,
         )
 
     def _novelty_of(self, embedding: Floats) -> float:

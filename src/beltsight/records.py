@@ -25,7 +25,7 @@ SPLITS = ("train", "val", "test")
 
 V = TypeVar("V")
 _RESERVED = "embedding"  # names of the model file's other outputs
-_RESERVED_END = "_map"
+_RESERVED_ENDS = ("_map", "_places")
 
 
 def _frozen(mapping: Mapping[str, V]) -> Mapping[str, V]:
@@ -65,10 +65,10 @@ class TaskSpec:
     ordered: bool = False
 
     def __post_init__(self) -> None:
-        if not self.name or self.name == _RESERVED or self.name.endswith(_RESERVED_END):
+        if not self.name or self.name == _RESERVED or self.name.endswith(_RESERVED_ENDS):
             raise TaxonomyError(
                 f"a task cannot be named {self.name!r}: expected a name that is not empty, is not "
-                f"{_RESERVED!r} and does not end in {_RESERVED_END!r}"
+                f"{_RESERVED!r} and does not end in {' or '.join(map(repr, _RESERVED_ENDS))}"
             )
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
             raise TaxonomyError(
@@ -138,6 +138,8 @@ class Prediction:
         novel: whether the item looks unlike anything seen; None where the model cannot tell.
         novelty: how unlike, larger is stranger; None where the model cannot tell.
         why: why it abstains, in words, or None.
+        places: per task that learned from masks float32 (h, w), in the coordinates of ``maps``: the
+            logit of how much of each place is covered; empty unless asked for.
 
     Two Predictions are equal where all but their arrays is.
     """
@@ -152,11 +154,13 @@ class Prediction:
     novel: bool | None = None
     novelty: float | None = None
     why: str | None = None
+    places: Mapping[str, Floats] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        maps = {task: _read_only(array) for task, array in self.maps.items()}
         object.__setattr__(self, "tasks", _frozen(self.tasks))
-        object.__setattr__(self, "maps", _frozen(maps))
+        for name in ("maps", "places"):
+            arrays = {task: _read_only(array) for task, array in getattr(self, name).items()}
+            object.__setattr__(self, name, _frozen(arrays))
         if self.embedding is not None:
             object.__setattr__(self, "embedding", _read_only(self.embedding))
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from studies.contamination.photos import Plan, mask_of
+from studies.contamination.photos import CLEAN, Plan, mask_of
 from studies.runner import look_at_test
 
 import beltsight
+from beltsight.explain import map_of
+from beltsight.scene import find_foreground
 
 LEVELS = ("clean", "partly", "heavily")
 _LEVEL, _MATERIAL, _DIRT = "contamination", "material", "dirt"
@@ -35,10 +37,12 @@ class Row:
         clean, partly, heavily: calibrated probabilities.
         dirt: its label where the model knows it, else empty.
         dirt_answer: what the model said.
-        peak: distance in pixels of the prepared photo from the map's peak to the nearest dirt,
-            0 where it lies on dirt; -1 where no map was asked for.
+        peak: distance in pixels of the prepared photo from the peak of the map that is shown to the
+            nearest dirt, 0 where it lies on dirt; -1 where no map was asked for.
         overlap: intersection over union of the marked part of the map with the dirt; -1 as above.
-        peak_against, overlap_against: the same for the map less that of ``clean``.
+        peak_class, overlap_class: the same for the class map of the likelier dirty level.
+        by_chance, near_by_chance: of the item's pixels the share that lies on dirt, and near it;
+            -1 as above.
     """
 
     set: str
@@ -54,8 +58,10 @@ class Row:
     dirt_answer: str = ""
     peak: float = -1.0
     overlap: float = -1.0
-    peak_against: float = -1.0
-    overlap_against: float = -1.0
+    peak_class: float = -1.0
+    overlap_class: float = -1.0
+    by_chance: float = -1.0
+    near_by_chance: float = -1.0
 
     @property
     def item(self) -> str:
@@ -113,41 +119,62 @@ def with_maps(
 ) -> dict[str, Row]:
     """Rows of partly dirty items, with what their maps are worth; none for a model without maps."""
     paths = [path for path, row in rows.items() if LEVELS[row.level] == "partly"]
-    classes = next(task.classes for task in model.tasks if task.name == _LEVEL)
+    task = next(task for task in model.tasks if task.name == _LEVEL)
     judged: dict[str, Row] = {}
     for start in range(0, len(paths), _BATCH):
         chunk = paths[start : start + _BATCH]
         found = model.predict([folder / path for path in chunk], explain=True)
         for path, prediction in zip(chunk, found, strict=True):
-            maps = prediction.maps.get(_LEVEL)
-            if maps is None:
+            row = rows[path]
+            level = LEVELS[1 if row.partly >= row.heavily else 2]
+            shown = map_of(prediction, task, level)
+            if shown is None:
                 return judged
+            class_map = prediction.maps[_LEVEL][task.classes.index(level)]
             preparation = model.card.image_preparation
             black = beltsight.Preparation(preparation.height, preparation.width, (0, 0, 0))
             grey = cv2.imread(str(mask_of(folder, path)), cv2.IMREAD_GRAYSCALE)
             mask = beltsight.prepare(np.asarray(grey, np.uint8), black)[:, :, 0] > 127
-            ordered = maps[[classes.index(level) for level in LEVELS]]
-            judged[path] = judged_row(rows[path], ordered, mask, plan.map_threshold)
+            item = item_on(folder / twin_of(path), black)
+            judged[path] = judged_row(row, (shown, class_map), mask, item, plan)
     return judged
 
 
+def twin_of(path: str) -> str:
+    """The photo in the set ``clean`` that shows the same item in the same light."""
+    name, _, photo = path.partition("/images/")
+    return f"{name.rpartition('/')[0]}/{CLEAN}/images/{photo}"
+
+
+def item_on(photo: Path, preparation: beltsight.Preparation) -> NDArray[np.bool_]:
+    """bool (H, W): the item on the prepared photo."""
+    found = find_foreground(np.array(cv2.imread(str(photo))[:, :, ::-1])).mask > 0.5
+    return beltsight.prepare(np.asarray(found * 255, np.uint8), preparation)[:, :, 0] > 127
+
+
 def judged_row(
-    row: Row, maps: NDArray[np.float32], mask: NDArray[np.bool_], threshold: float
+    row: Row,
+    maps: tuple[NDArray[np.float32], NDArray[np.float32]],
+    mask: NDArray[np.bool_],
+    item: NDArray[np.bool_],
+    plan: Plan,
 ) -> Row:
     """The row with what its maps are worth.
 
     Args:
-        row: gives the answer: the map is that of the likelier of the two dirty levels.
-        maps: float32 (3, h, w), in the order of ``LEVELS``, over the prepared photo.
+        row: of the photo.
+        maps: float32 (h, w), over the prepared photo: the one that is shown, and the class map.
         mask: bool (H, W): the dirt on the prepared photo.
-        threshold: part of the strongest place from which on a place is marked.
+        item: bool (H, W): the item, of which chance draws a point.
+        plan: how maps are judged.
     """
-    chosen = maps[1 if row.partly >= row.heavily else 2]
-    peak, overlap = judge_map(chosen, mask, threshold)
-    peak_against, overlap_against = judge_map(chosen - maps[0], mask, threshold)
+    peak, overlap = judge_map(maps[0], mask, plan.map_threshold)
+    peak_class, overlap_class = judge_map(maps[1], mask, plan.map_threshold)
+    away = _away(mask)[item | mask]
     more = {
-        "peak": peak, "overlap": overlap,
-        "peak_against": peak_against, "overlap_against": overlap_against,
+        "peak": peak, "overlap": overlap, "peak_class": peak_class, "overlap_class": overlap_class,
+        "by_chance": round(float((away == 0).mean()), 4) if mask.any() else 0.0,
+        "near_by_chance": round(float((away <= plan.near_px).mean()), 4) if mask.any() else 0.0,
     }  # fmt: skip
     return Row(**{**asdict(row), **more})
 
@@ -160,7 +187,7 @@ def judge_map(
     Args:
         heat: float32 (h, w), enlarged to the mask's size as heat maps are.
         mask: bool (H, W); one without any dirt is as far as the photo's diagonal.
-        threshold: see :func:`judged_row`.
+        threshold: part of the strongest place from which on a place is marked.
 
     Returns:
         0 where the peak lies on dirt; intersection over union of the marked part, 0 to 1.
@@ -169,10 +196,16 @@ def judge_map(
     if not mask.any():
         return float(np.hypot(*mask.shape)), 0.0
     row, column = np.unravel_index(int(wide.argmax()), wide.shape)
-    away = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
+    away = _away(mask)
     marked = wide >= threshold * max(float(wide.max()), 1e-9)
     overlap = float((marked & mask).sum() / (marked | mask).sum())
     return round(float(away[row, column]), 2), round(overlap, 4)
+
+
+def _away(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(H, W) pixels to the nearest dirt."""
+    away = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
+    return np.asarray(away, np.float32)
 
 
 def kept(file: Path, make: Callable[[], list[Row]]) -> list[Row]:

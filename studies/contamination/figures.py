@@ -157,19 +157,20 @@ def material_figures(dirty: Sequence[Row], clean: dict[str, Row]) -> Figures:
 def map_figures(rows: Sequence[Row], near_px: int) -> Figures:
     """The pointing game on partly dirty items, and the overlap of map and dirt.
 
-    ``chance`` is the mean covered share: a point drawn on the item lies on dirt as often.
+    ``chance`` and ``near_chance``: as often a point drawn on the item lies on dirt, and near it.
     """
     asked = [row for row in rows if row.peak >= 0]
     return {
         "hit": share_of((row.peak == 0, row.item) for row in asked),
         "near": share_of((row.peak <= near_px, row.item) for row in asked),
         "overlap": _mean(row.overlap for row in asked),
-        "against_clean": {
-            "hit": share_of((row.peak_against == 0, row.item) for row in asked),
-            "near": share_of((row.peak_against <= near_px, row.item) for row in asked),
-            "overlap": _mean(row.overlap_against for row in asked),
+        "class_map": {
+            "hit": share_of((row.peak_class == 0, row.item) for row in asked),
+            "near": share_of((row.peak_class <= near_px, row.item) for row in asked),
+            "overlap": _mean(row.overlap_class for row in asked),
         },
-        "chance": _mean(row.share for row in asked),
+        "chance": _mean(row.by_chance for row in asked),
+        "near_chance": _mean(row.near_by_chance for row in asked),
     }
 
 
@@ -187,6 +188,8 @@ def summary(kinds: dict[str, Figures]) -> Figures:
         "level_outside_margin": ("level_outside_margin", "share"),
         "map_hit": ("map", "hit", "share"),
         "map_near": ("map", "near", "share"),
+        "map_chance": ("map", "chance"),
+        "map_near_chance": ("map", "near_chance"),
     }
     found: Figures = {}
     for name, keys in picked.items():

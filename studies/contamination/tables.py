@@ -128,20 +128,21 @@ def reading_notes(chosen: dict[str, Result], plan: Plan, split: str) -> str:
 def map_table(kinds: dict[str, dict[str, Any]], plan: Plan) -> str:
     """Where the map of contamination looks on partly dirty items."""
     rows = [
-        f"| partly dirty items | model | peak on dirt | within {plan.near_px} px | by chance "
-        "| overlap | against clean: on dirt | within | overlap |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| partly dirty items | model | peak on dirt | by chance | within {plan.near_px} px "
+        "| by chance | overlap | class map: on dirt | within | overlap |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for kind, pair in kinds.items():
         for name, each in pair.items():
             found = each["map"]
             if not found["hit"]["n"]:
                 continue
-            other = found["against_clean"]
+            other = found["class_map"]
             cells = [
                 _share(found["hit"]),
-                _share(found["near"], brief=True),
                 f"{100 * found['chance']:.0f} %",
+                _share(found["near"], brief=True),
+                f"{100 * found['near_chance']:.0f} %",
                 _number(found["overlap"]),
                 _share(other["hit"], brief=True),
                 _share(other["near"], brief=True),
@@ -153,15 +154,17 @@ def map_table(kinds: dict[str, dict[str, Any]], plan: Plan) -> str:
         found = summary(own) if own else {}
         if "map_hit" in found:
             hit, near = found["map_hit"], found["map_near"]
+            chance, near_chance = (found[f"map_{n}"]["mean"] for n in ("chance", "near_chance"))
             rows.append(
                 f"| mean of {len(own)} | {name} | **{percent(hit['mean'])}**, worst "
-                f"{percent(hit['least'])} ({hit['worst']}) | {percent(near['mean'])} | | | | | |"
+                f"{percent(hit['least'])} ({hit['worst']}) | {percent(chance)} "
+                f"| {percent(near['mean'])} | {percent(near_chance)} | | | | |"
             )
     note = (
-        "The map is that of the likelier dirty level, enlarged to the prepared photo; against "
-        "clean: less the map of `clean`. By chance: a point drawn on the item. Overlap: "
-        f"intersection over union of dirt and what is over {100 * plan.map_threshold:.0f} % of the "
-        "peak; maps are 7 x 7 cells, dirt is not."
+        "The map is the one that is shown: how much of each place is covered, learned from masks. "
+        "The class map is that of the likelier dirty level: where the level's evidence lies. By "
+        "chance: a point drawn on the item. Overlap: intersection over union of dirt and what is "
+        f"over {100 * plan.map_threshold:.0f} % of the peak; maps are 7 x 7 cells, dirt is not."
     )
     return "\n".join(rows) + f"\n\n{note}"
 

@@ -16,7 +16,15 @@ import pytest
 from scipy.stats import binom
 from sklearn.metrics import roc_auc_score
 from studies.contamination import run
-from studies.contamination.answers import LEVELS, Row, judge_map, judged_row, read_rows, write_rows
+from studies.contamination.answers import (
+    LEVELS,
+    Row,
+    judge_map,
+    judged_row,
+    read_rows,
+    twin_of,
+    write_rows,
+)
 from studies.contamination.chart import draw_chart
 from studies.contamination.figures import (
     auc,
@@ -143,9 +151,10 @@ ROWS = [
     answered(CLEAN, "b", 0, 1),
     answered(CLEAN, "c", 0, 0, material_answer="metal"),
     answered("mud", "a", 0.5, 2, material_answer="metal", dirt="organic", dirt_answer="organic"),
-    answered("mud", "b", 0.07, 0, peak=0.0, overlap=0.4, peak_against=20.0, overlap_against=0.2),
+    answered("mud", "b", 0.07, 0, peak=0.0, overlap=0.4, peak_class=20.0, overlap_class=0.2,
+             by_chance=0.1, near_by_chance=0.4),
     answered("mud", "c", 0.2, 1, dirt="organic", dirt_answer="dust", peak=12.0, overlap=0.0,
-             peak_against=0.0, overlap_against=0.1),
+             peak_class=0.0, overlap_class=0.1, by_chance=0.3, near_by_chance=0.7),
     answered("mud", "d", 0, 0, dirt="none", dirt_answer="none"),
     answered("mud", "e", 0.29, 0),
 ]  # fmt: skip
@@ -189,8 +198,8 @@ def test_the_pointing_game_counts_partly_dirty_items() -> None:
     found = figures_of(ROWS, "mud", PLAN, BORDERS)["map"]
     assert (found["hit"]["right"], found["near"]["right"], found["hit"]["n"]) == (1, 2, 2)
     assert found["overlap"] == pytest.approx(0.2)
-    assert found["against_clean"]["hit"]["right"] == found["against_clean"]["near"]["right"] == 1
-    assert found["chance"] == pytest.approx((0.07 + 0.2) / 2)
+    assert found["class_map"]["hit"]["right"] == found["class_map"]["near"]["right"] == 1
+    assert (found["chance"], found["near_chance"]) == pytest.approx((0.2, 0.55))
 
 
 def test_a_map_is_judged_over_the_prepared_photo() -> None:
@@ -207,17 +216,27 @@ def test_a_map_is_judged_over_the_prepared_photo() -> None:
     assert peak == pytest.approx(np.hypot(64, 64)) and overlap == 0
 
 
-def test_the_map_is_that_of_the_likelier_dirty_level() -> None:
-    mask = np.zeros((64, 64), bool)
+def test_both_maps_are_judged_and_chance_draws_on_the_item() -> None:
+    mask, item = np.zeros((2, 64, 64), bool)
     mask[:16, 48:] = True
-    maps = np.zeros((3, 4, 4), np.float32)
-    maps[1, 0, 3] = 1  # partly looks at the dirt, heavily and clean elsewhere
-    maps[2, 3, 0] = maps[0, 3, 0] = 1
-    row = answered("mud", "a", 0.2, 0)
-    assert judged_row(replace(row, partly=0.3), maps, mask, 0.5).peak == 0
-    other = judged_row(replace(row, heavily=0.3), maps, mask, 0.5)
-    assert other.peak > 30 and other.twin == "a"
-    assert judged_row(replace(row, partly=0.3), maps - maps[0], mask, 0.5).overlap > 0.6
+    item[:, 32:] = True
+    shown, class_map = np.zeros((2, 4, 4), np.float32)
+    shown[0, 3] = class_map[3, 0] = 1  # the second looks elsewhere
+    found = judged_row(answered("mud", "a", 0.2, 0), (shown, class_map), mask, item, PLAN)
+    assert found.peak == 0 and found.overlap > 0.6 and found.twin == "a"
+    assert found.peak_class > 30 and found.overlap_class == 0
+    assert found.by_chance == pytest.approx(16 * 16 / (64 * 32), abs=1e-3)
+    # Within 15 px: nearly all of the 31 rows and 32 columns that touch the dirt's square.
+    assert 0.35 < found.near_by_chance < 31 * 32 / (64 * 32)
+    none = judged_row(
+        answered("mud", "a", 0.0, 0), (shown, class_map), np.zeros_like(mask), item, PLAN
+    )
+    assert (none.by_chance, none.near_by_chance) == (0, 0)
+
+
+def test_the_twin_lies_in_the_set_of_clean_photos() -> None:
+    path = "ask/val/mud/images/images/glass/glass1.jpg.0.jpg"
+    assert twin_of(path) == "ask/val/clean/images/images/glass/glass1.jpg.0.jpg"
 
 
 def test_rows_come_back_from_disk(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from beltsight.train.augment import STRENGTHS, make_augmentation
 from beltsight.train.loop import BatchDone, Event
 from beltsight.train.loss import place_loss
 from beltsight.train.photos import prepare_photos
-from beltsight.train.run import run_training
+from beltsight.train.run import load_network, run_training
 
 GREY = (128, 128, 128)
 LEARN_ALL = {"learn": "all", "epochs": 2, "learning_rate": 0.01}
@@ -149,9 +149,7 @@ def test_where_nothing_is_known_nothing_is_learned() -> None:
     assert float(loss.detach()) == 0 and logits.grad is not None and not logits.grad.any()
 
 
-def test_a_run_learns_where_dirt_lies_and_exports_nothing_of_it(
-    soiled: Path, tmp_path: Path
-) -> None:
+def test_a_run_learns_where_dirt_lies_and_its_file_says_it(soiled: Path, tmp_path: Path) -> None:
     stages = (LEARN_ALL,)
     plain = run_training(soiled, tmp_path / "plain", tiny(stages=stages))
     masked = run_training(soiled, tmp_path / "masked", tiny(stages=stages, mask_weight=2.0))
@@ -160,9 +158,18 @@ def test_a_run_learns_where_dirt_lies_and_exports_nothing_of_it(
     assert "places.weight" not in load_file(tmp_path / "plain" / "best.safetensors")
     # The further loss adds to the first step's, and so to the epoch's.
     assert masked.history[0].train_loss > plain.history[0].train_loss
-    graphs = [onnx.load(run.model).graph for run in (plain, masked)]
-    assert [o.name for o in graphs[0].output] == [o.name for o in graphs[1].output]
-    assert len(graphs[0].initializer) == len(graphs[1].initializer)
+    names = [{o.name for o in onnx.load(run.model).graph.output} for run in (plain, masked)]
+    assert names[1] - names[0] == {"contamination_places"} and names[0] < names[1]
+    assert not any(task.places for task in plain.card.tasks)
+    assert {t.name for t in masked.card.tasks if t.places} == {"contamination"}
+    photo = soiled / "3.png"
+    model = beltsight.load(masked.model)
+    (prediction,) = model.predict([photo], explain=True)
+    network = load_network(masked.folder)
+    with torch.no_grad():
+        _, places = network.answers(torch.from_numpy(model.prepare(photo)[None]))
+    assert places is not None
+    np.testing.assert_allclose(prediction.places["contamination"], places[0].numpy(), atol=1e-4)
 
 
 def test_an_interrupted_run_with_masks_goes_on_to_the_same_end(

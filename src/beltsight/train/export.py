@@ -52,14 +52,18 @@ class ExportGraph(nn.Module):
         self.network = network
         self.tasks = tuple(task.name for task in network.tasks)
         maps = [f"{task}_map" for task in self.tasks] if network.has_maps else []
-        self.names = (*self.tasks, "embedding", *maps)
+        placed = network.places_task
+        places = [f"{placed}_places"] if placed else []
+        self.names = (*self.tasks, "embedding", *maps, *places)
 
     def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
         """Outputs for uint8 (N, H, W, 3) RGB."""
         features, embedding = self.network.features(photos)
         logits = [head(embedding) for head in self.network.heads]
         maps = self.network.class_maps(features).values() if self.network.has_maps else ()
-        return (*logits, embedding, *maps)
+        if self.network.places_task is None or self.network.places is None:
+            return (*logits, embedding, *maps)
+        return (*logits, embedding, *maps, self.network.places(features)[:, 0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from beltsight.errors import ConfigError, TrainError
 from beltsight.records import TaskSpec
 from beltsight.train.settings import TrainSettings
 
+PLACES_TASK = "contamination"  # masks are of dirt
 _MAX_WEIGHTS_BYTES = 4_000_000_000
 
 
@@ -30,7 +31,7 @@ class Network(nn.Module):
         tasks: one head each.
         mean, std: RGB normalisation in 0 to 1.
         dropout: probability to drop a feature before the heads.
-        places: whether there is a layer that answers how dirty each place is, for training.
+        places: whether there is a layer that answers how much of each place is covered by dirt.
         input_size: (height, width) in pixels, to find out what the backbone gives.
 
     ``has_maps`` is True where the embedding is the plain average of the last feature map, so
@@ -111,6 +112,12 @@ class Network(nn.Module):
             task.name: nn.functional.conv2d(features, head.weight[:, :, None, None])
             for task, head in self._named_heads()
         }
+
+    @property
+    def places_task(self) -> str | None:
+        """The task whose places the network answers, or None."""
+        known = self.places is not None and any(t.name == PLACES_TASK for t in self.tasks)
+        return PLACES_TASK if known else None
 
     def digest(self, without: Sequence[str] = ()) -> str:
         """SHA-256 of the backbone's weights and the normalisation.

@@ -102,6 +102,7 @@ def package_model(
                 ordered=task.ordered,
                 temperature=temperatures[task.name],
                 map=network.has_maps,
+                places=task.name == network.places_task,
             )
             for task in network.tasks
         ),
