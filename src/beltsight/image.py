@@ -125,11 +125,13 @@ def decode(source: Source, *, enough: tuple[int, int] | None = None) -> Photo:
     Raises:
         ImageError: as for :func:`prepare`.
     """
-    return _decode(source, enough)[0]
+    photo = _decode(source, enough)[0]
+    # Pillow's pixels cannot be written; an array of the caller's stays as it is.
+    return photo if photo.flags.writeable or isinstance(source, np.ndarray) else photo.copy()
 
 
 def _decode(source: Source, enough: _Size | None) -> tuple[Photo, _Size]:
-    """The photo, perhaps reduced, and its (height, width) before that."""
+    """The photo, perhaps reduced or read-only, and its (height, width) before that."""
     if isinstance(source, np.ndarray):
         return _array_as_shown(source, enough)
     from PIL import Image
@@ -172,7 +174,8 @@ def letterbox(
     shrinks = x1 - x0 < image.shape[1] or y1 - y0 < image.shape[0]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     out = np.empty((preparation.height, preparation.width, 3), np.uint8)
-    out[:] = preparation.fill
+    out[0] = preparation.fill  # a row from the three values; rows from a row go much faster
+    out[1:] = out[0]
     out[y0:y1, x0:x1] = cv2.resize(image, (x1 - x0, y1 - y0), interpolation=interpolation)
     return out
 
@@ -298,7 +301,8 @@ def _as_shown(
     upright_size = size if orientation >= 5 else size[::-1]
 
     def rows(top: int, bottom: int) -> Photo:
-        return _strip_as_shown(image.crop((0, top, width, bottom)), name)
+        part = image if bottom - top == height else image.crop((0, top, width, bottom))
+        return _strip_as_shown(part, name)
 
     return _assemble(height, width, rows, enough, orientation), upright_size
 
@@ -334,16 +338,22 @@ def _assemble(
     turned = orientation >= 5
     need = enough[::-1] if enough and turned else enough
     factor = _reduction(width, height, need)
+    step = factor * max(1, _STRIP_PIXELS // (width * factor))
+    if step >= height and orientation == 1:
+        return np.ascontiguousarray(_reduced(rows(0, height), factor))
     shape = (-(-height // factor), -(-width // factor))
     upright = np.empty((*(shape[::-1] if turned else shape), 3), np.uint8)
     stored = _STORED[orientation](upright)
-    step = factor * max(1, _STRIP_PIXELS // (width * factor))
     for top in range(0, height, step):
-        strip = rows(top, min(top + step, height))
-        target = stored[top // factor : -(-(top + strip.shape[0]) // factor)]
-        size = (target.shape[1], target.shape[0])
-        target[:] = cv2.resize(strip, size, interpolation=cv2.INTER_AREA) if factor > 1 else strip
+        strip = _reduced(rows(top, min(top + step, height)), factor)
+        stored[top // factor : top // factor + len(strip)] = strip
     return upright
+
+
+def _reduced(photo: Photo, factor: int) -> Photo:
+    """Means over squares of ``factor`` pixels a side."""
+    size = (-(-photo.shape[1] // factor), -(-photo.shape[0] // factor))
+    return photo if factor == 1 else _rgb(cv2.resize(photo, size, interpolation=cv2.INTER_AREA))
 
 
 def _reduction(width: int, height: int, enough: _Size | None) -> int:
