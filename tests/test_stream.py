@@ -88,6 +88,25 @@ def test_photos_are_decoded_while_others_are_computed() -> None:
 
 
 @pytest.mark.parametrize("streams", [1, 2, 3])
+def test_a_prepared_batch_waits_where_a_stream_falls_free(streams: int) -> None:
+    """All streams compute until one batch more is prepared."""
+    prepared = threading.Event()
+
+    def prepare(source: Any) -> Photo:
+        if source[0, 0, 0] == 2 * streams + 1:  # the last photo of that batch
+            prepared.set()
+        return np.asarray(source)
+
+    def compute(batch: NDArray[np.uint8]) -> dict[str, Floats]:
+        assert prepared.wait(LONG_S)
+        return number_of(batch)
+
+    photos = map(numbered, range(4 * streams + 8))
+    got = stream(photos, prepare=prepare, compute=compute, streams=streams, threads=4)
+    assert [int(outputs["n"][0]) for _, outputs in got] == list(range(4 * streams + 8))
+
+
+@pytest.mark.parametrize("streams", [1, 2, 3])
 def test_no_more_calls_at_once_than_streams(streams: int) -> None:
     running, most, lock = 0, 0, threading.Lock()
 
@@ -128,7 +147,7 @@ def test_reading_stays_a_few_batches_ahead() -> None:
 
     answers = stream(endless())
     next(answers)
-    assert taken == 2 * 2 * 2  # 2 * streams batches of 2
+    assert taken == 2 * (2 + 1) * 2  # 2 * (streams + 1) batches of 2
     answers.close()
 
 

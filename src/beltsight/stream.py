@@ -38,12 +38,12 @@ def stream_outputs(
 ) -> Generator[tuple[S, Outputs | ImageError]]:
     """Prepare and compute photos in batches, in constant memory.
 
-    Each thread takes a batch from its photos to its outputs. There are as many threads as streams,
-    so that no core waits for another; with one stream there are two, of which one prepares while
-    the other computes.
+    Each thread takes a batch from its photos to its outputs. There is one more than there are
+    streams, so that a prepared batch waits where a stream falls free; never do more compute than
+    there are streams.
 
     Args:
-        sources: read in the caller's thread, at most ``2 * max(2, streams)`` batches beyond the
+        sources: read in the caller's thread, at most ``2 * (streams + 1)`` batches beyond the
             outputs that were taken.
         prepare: decodes one photo; safe from several threads.
         compute: outputs, whose first axis is N, of uint8 (N, H, W, 3); safe from several threads.
@@ -56,7 +56,7 @@ def stream_outputs(
         Per photo its source and its own float32 arrays, without the batch axis.
     """
     gate, ending = threading.Semaphore(streams), threading.Event()
-    workers = max(2, streams)
+    workers = streams + 1
     batches = _Batches(sources, batch_size, ahead=2 * workers)
 
     def answer(batch: list[S]) -> list[tuple[S, Outputs | ImageError]]:
