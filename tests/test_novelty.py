@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,25 @@ def test_the_score_agrees_with_sklearn(n: int) -> None:
     expected = np.linalg.norm(rest, axis=1) / np.sqrt(np.linalg.norm(asked, axis=1))
     # The card's float16 rounds the directions.
     assert novelty.score(asked) == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("width", [WIDTH, 1280])
+def test_one_row_or_many_score_to_the_last_digit_as_defined(width: int) -> None:
+    """Cards hold thresholds: the same embedding must have the same score in every version."""
+    rows = np.random.default_rng(3).normal(1, 1, (60, width)).astype(np.float32)
+    novelty = fit_novelty(rows[:30], rows[30:])
+    again = pickle.loads(pickle.dumps(novelty))
+
+    def defined(table: np.ndarray) -> np.ndarray:
+        centred = table.astype(np.float64) - novelty.mean
+        basis = novelty.basis.astype(np.float64)
+        rest = centred - (centred @ basis.T) @ basis
+        length = np.linalg.norm(table.astype(np.float64), axis=1)
+        return np.linalg.norm(rest, axis=1) / np.sqrt(length)
+
+    for table in (rows, *rows[:, None]):
+        np.testing.assert_array_equal(novelty.score(table), defined(table))
+        np.testing.assert_array_equal(again.score(table), novelty.score(table))
 
 
 def test_strange_embeddings_score_higher_and_known_ones_seldom_alarm() -> None:

@@ -113,10 +113,7 @@ class Decider:
         Returns:
             float64 (N, R); rows sum to 1.
         """
-        material = np.asarray(probabilities[MATERIAL], np.float64)
-        dirtiness = self._dirtiness(probabilities, len(material))
-        joint = material[:, :, None, None] * dirtiness[:, None]
-        return np.asarray(joint.reshape(len(material), self.route_of.size) @ self._members)
+        return self._right(*self._joined(probabilities))
 
     def most_probable_routes(self, probabilities: Mapping[str, Array]) -> Indices:
         """The route of each item's most probable answers, whatever a mistake costs.
@@ -127,11 +124,7 @@ class Decider:
         Returns:
             int64 (N,) indices into ``routes``.
         """
-        material = np.asarray(probabilities[MATERIAL]).argmax(axis=1)
-        dirtiness = self._dirtiness(probabilities, len(material))
-        level = dirtiness.sum(axis=2).argmax(axis=1)
-        kind = dirtiness[np.arange(len(level)), level].argmax(axis=1)
-        return np.asarray(self.route_of[material, level, kind])
+        return self._usual(*self._joined(probabilities))
 
     def _choose(self, prediction: Prediction) -> tuple[int, Reason]:
         by_hand = self.routes.index(HAND_SORT)
@@ -144,10 +137,10 @@ class Decider:
             return by_hand, Reason.NOVEL
         if prediction.abstain:
             return by_hand, Reason.ABSTAINED
-        right = self.right_routes(table)
+        joined = self._joined(table)
+        right = self._right(*joined)
         chosen, cheapest = choose_routes(right, self.costs, self.purities, by_hand)
-        usual = self.most_probable_routes(table)
-        reason = route_reasons(chosen, cheapest, usual, by_hand)[0]
+        reason = route_reasons(chosen, cheapest, self._usual(*joined), by_hand)[0]
         return int(chosen[0]), reason
 
     def _row(self, task: TaskSpec, prediction: Prediction) -> Array:
@@ -159,6 +152,20 @@ class Decider:
                 "it to the model that predicts"
             )
         return np.array([[answer[name] for name in task.classes]])
+
+    def _joined(self, probabilities: Mapping[str, Array]) -> tuple[Array, Array]:
+        """Probability (N, M) of each material, and (N, L, K) of each level and kind of dirt."""
+        material = np.asarray(probabilities[MATERIAL], np.float64)
+        return material, self._dirtiness(probabilities, len(material))
+
+    def _right(self, material: Array, dirtiness: Array) -> Array:
+        joint = material[:, :, None, None] * dirtiness[:, None]
+        return np.asarray(joint.reshape(len(material), self.route_of.size) @ self._members)
+
+    def _usual(self, material: Array, dirtiness: Array) -> Indices:
+        level = dirtiness.sum(axis=2).argmax(axis=1)
+        kind = dirtiness[np.arange(len(level)), level].argmax(axis=1)
+        return np.asarray(self.route_of[material.argmax(axis=1), level, kind])
 
     def _dirtiness(self, probabilities: Mapping[str, Array], n: int) -> Array:
         """Probability (N, L, K) of each level with each kind of dirt."""

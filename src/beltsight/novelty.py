@@ -9,7 +9,7 @@ either, see ``studies/novelty``. No label is needed, so the score serves all tas
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Literal, Self
 
@@ -88,12 +88,15 @@ class Novelty:
     n_fit: int
     n_known: int
     n_above: int
+    _wide: NDArray[np.float64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("mean", "basis"):
             view = np.asarray(getattr(self, name), np.float32).view()
             view.setflags(write=False)
             object.__setattr__(self, name, view)
+        # Converted here and not again for every photo.
+        object.__setattr__(self, "_wide", self.basis.astype(np.float64))
 
     @property
     def false_alarm_interval(self) -> tuple[float, float]:
@@ -119,7 +122,7 @@ class Novelty:
             ModelError: embeddings of another width, or that are not numbers.
         """
         table = _checked(embeddings, len(self.mean))
-        return _score(table, self.mean, self.basis, self.shortest)
+        return _score(table, self.mean, self._wide, self.shortest)
 
     def is_novel(self, embeddings: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Whether embeddings are stranger than known photos are; (N, D) -> (N,)."""
@@ -203,7 +206,7 @@ def fit_novelty(
     mean = table.mean(axis=0).astype(np.float32)
     basis = _directions(table - mean, kept)
     shortest = max(_SHORTEST * float(np.linalg.norm(table, axis=1).mean()), 1e-12)
-    scores = _score(held_out, mean, basis, shortest)
+    scores = _score(held_out, mean, basis.astype(np.float64), shortest)
     threshold, above = _limit(scores, false_alarm)
     return Novelty(
         mean, basis, shortest, threshold, false_alarm, len(table), len(scores), above
@@ -263,10 +266,10 @@ def auc(known: NDArray[np.floating], unknown: NDArray[np.floating]) -> float | N
 
 
 def _score(
-    table: NDArray[np.float64], mean: Floats, basis: Floats, shortest: float
+    table: NDArray[np.float64], mean: Floats, basis: NDArray[np.float64], shortest: float
 ) -> NDArray[np.float64]:
     centred = table - mean
-    rest = centred - (centred @ basis.T.astype(np.float64)) @ basis
+    rest = centred - (centred @ basis.T) @ basis
     length = np.maximum(np.linalg.norm(table, axis=1), shortest)
     return np.asarray(np.linalg.norm(rest, axis=1) / np.sqrt(length))
 
