@@ -58,6 +58,25 @@ def test_check_fails_where_something_is_wrong(tmp_path: Path) -> None:
     assert "lower views.last_by_mm" in wrong[0]["text"]
 
 
+def test_check_says_how_a_key_is_made(tmp_path: Path) -> None:
+    with_key = {'url = "line.db"': 'url = "line.db"\nkey_file = "the key"'}
+    done = beltsight("line", "check", copy_of_the_packaged_line(tmp_path, **with_key), "--json")
+    [log] = [one for one in json.loads(done.out) if one["what"] == "log"]
+    key = f"'{tmp_path / 'the key'}'"
+    assert log["result"] == "wrong"
+    assert f"openssl rand -hex 32 > {key}; chmod 400 {key}" in log["text"]
+
+
+def test_simulate_says_which_items_are_scored(tmp_path: Path) -> None:
+    done = beltsight("line", "simulate", "--seconds", 1.0, *SHORT, "--quiet")
+    assert done.status == 0, done.err
+    decided = int(done.out.split(" items decided")[0])
+    scored = int(done.out.split("scored: the ")[1].split(" items")[0])
+    assert 0 < scored < decided
+    short = beltsight("line", "simulate", "--seconds", 0.2, *SHORT, "--quiet")
+    assert "no item had passed the last actuator at the end: run longer" in short.out
+
+
 def test_a_wrong_file_is_said_with_the_key(tmp_path: Path) -> None:
     file = copy_of_the_packaged_line(tmp_path, **{"mm_per_count": "mm_per_counts"})
     done = beltsight("line", "run", file)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli.program import beltsight
-from tests.store.making import KEY, command, decision, event
+from tests.store.making import KEY, NOON, command, decision, event
 from tests.tiny import CLASSES, tiny_card, write_tiny
 
 from beltsight.model import Model
@@ -121,6 +121,23 @@ def test_report_prints_figures(store: Path, shifts: Path) -> None:
     assert shift["oee"] == pytest.approx(60 / 3600 * 0.5 * 29 / 30)
 
 
+def test_report_says_that_a_clock_was_simulated(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    with open_store(path, "north") as opened:
+        for run, real_time in enumerate((False, True)):
+            at_s = 100.0 * run
+            of_run = {"run_id": f"run-{run}"}
+            opened.append([event(at_s, data={"real_time": real_time}, **of_run)])
+            opened.append([decision(run + 1, wall_s=NOON + at_s + 1, **of_run)])
+            opened.append([event(at_s + 50, "line-down", **of_run)])
+    found = beltsight("log", "report", path)
+    assert found.status == 0 and "In 1 of 2 runs the clock was simulated" in found.out
+    for start, simulated in (("12:00:30", 1), ("12:01:00", 0)):
+        later = beltsight("log", "report", path, "--json", "--from", f"2026-11-21T{start}")
+        assert later.json["simulated_runs"] == simulated
+    assert "simulated" not in beltsight("log", "report", path, "--from", "2026-11-21T12:01").out
+
+
 def test_report_is_corrected_by_the_model_s_card(tmp_path: Path) -> None:
     size = len(CLASSES)
     confusion = [[18 if i == j else 1 for j in range(size)] for i in range(size)]
@@ -164,5 +181,5 @@ def test_wrong_use_is_said(store: Path, arguments: tuple[str, ...], status: int,
 def test_a_store_that_is_not_there(tmp_path: Path) -> None:
     found = beltsight("log", "show", tmp_path / "none.db")
     assert found.status == 1
-    assert json.dumps("no such file")[1:-1] in found.err
+    assert json.dumps("no such file")[1:-1] in found.err and "store.url" in found.err
     assert not (tmp_path / "none.db").exists()

@@ -127,3 +127,9 @@ def test_a_wrong_policy_is_one_sentence_and_status_2(tmp_path: Path, site: Path)
         assert said in result.err
         assert len(result.err.splitlines()) == 1
     assert beltsight("policy", "dance").status == 2
+
+
+def test_a_policy_that_is_not_there_says_how_one_begins(tmp_path: Path) -> None:
+    done = beltsight("policy", "check", "--policy", tmp_path / "plant.toml")
+    assert done.status == 2
+    assert f"cp {ASSETS / 'policy.toml'} {tmp_path / 'plant.toml'}" in done.err

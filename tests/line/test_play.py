@@ -14,6 +14,7 @@ from rich.console import Console
 
 from beltsight.cli.line_view import line_view
 from beltsight.errors import ConfigError, LineError
+from beltsight.line.assemble import REMEMBERED_S
 from beltsight.line.items import ReadyItem
 from beltsight.line.metrics import MetricsServer
 from beltsight.line.settings import DEFAULT_LINE, LineSettings, load_line
@@ -193,12 +194,27 @@ def test_what_cannot_be_used_or_decided_does_not_stop_the_line(
     assert events.count("decision-failed") == reporter.failures
 
 
+def test_a_simulated_belt_begins_anew_with_each_run_on_one_log(
+    played: tuple[Play, Snapshot, str], tmp_path: Path
+) -> None:
+    belt = played[0].simulation.belt
+    scores = []
+    for _ in range(2):
+        play = Play(settings_in(tmp_path), PlaySettings(1.2), belt=belt)
+        play.run()
+        assert play.opened.withheld == 0
+        assert {noted.took for noted in play.noted.values()} <= {"route", "end"}
+        scores.append(play.score().all)
+    assert scores[0] == scores[1]
+
+
 def test_a_second_run_on_one_log_does_not_command_again(
     played: tuple[Play, Snapshot, str], tmp_path: Path
 ) -> None:
     """The belt stands where it stood: the same items lie under the camera once more."""
     belt = played[0].simulation.belt
-    first = Play(settings_in(tmp_path), PlaySettings(1.2), belt=belt)
+    stands = PlaySettings(1.2, counts_go_on=True)
+    first = Play(settings_in(tmp_path), stands, belt=belt)
     first.run()
     rows = [parse_row(stored.body.encode()) for stored in read(first).rows(kinds=["command"])]
     commands = [row for row in rows if isinstance(row, CommandRow) and row.command_id]
@@ -207,10 +223,18 @@ def test_a_second_run_on_one_log_does_not_command_again(
     # The PLC drops what it holds when the first run ends, and says so where there is time for it.
     assert fired and {row.outcome for row in told.values()} <= {"fired", "refused", "sent"}
     kept = {row.raw_fire_count for row in told.values() if row.outcome != "refused"}
-    second = Play(settings_in(tmp_path), PlaySettings(1.2), belt=belt)
+    second = Play(settings_in(tmp_path), stands, belt=belt)
     second.run()
     # What was dropped for sure was never blown, and is commanded once more; nothing else is.
     again = {count for noted in second.noted.values() for count in noted.fire_counts}
     assert not again & kept
     took = [noted.took for noted in second.noted.values()]
-    assert took.count("commanded-already") == len(kept)
+    assert took.count("commanded-already") == len(kept) == second.opened.withheld
+    # An encoder that began anew shows the same counts; by then the commands are of another time.
+    later = Play(settings_in(tmp_path), stands, belt=belt, wall=lambda: time.time() + REMEMBERED_S)
+    later.run()
+    assert later.opened.withheld == 0
+    events = [parse_row(stored.body.encode()) for stored in read(later).rows(kinds=["event"])]
+    told = [row.run_id for row in events
+            if isinstance(row, EventRow) and row.event == "commands-remembered"]  # fmt: skip
+    assert told == [second.opened.run_id]

@@ -83,6 +83,12 @@ def read_log(folder: Path) -> Log:
     )
 
 
+def _endless(faults: tuple[Fault, ...]) -> PlaySettings:
+    """The belt stands where it stood when the line is started again."""
+    run = Run(faults=faults)
+    return PlaySettings(_FOREVER_S, real_time=True, run=run, counts_go_on=True)
+
+
 class WholeLine:
     """A line whose frames are taken in a thread of their own, until it is closed."""
 
@@ -97,8 +103,7 @@ class WholeLine:
         self.decided: list[Decided] = []
         self.longest_step_s = 0.0
         self.play = Play(
-            settings, PlaySettings(_FOREVER_S, real_time=True, run=Run(faults=faults)), belt=belt,
-            watch=self.decided.append, wall=wall,
+            settings, _endless(faults), belt=belt, watch=self.decided.append, wall=wall,
         )  # fmt: skip
         self.opened, self.simulation = self.play.opened, self.play.simulation
         self._stop = threading.Event()

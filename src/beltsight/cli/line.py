@@ -266,20 +266,40 @@ def _drawing(quiet: bool) -> Iterator[Callable[[str, float], None] | None]:
 def _tell(opened: OpenLine, json: bool, score: dict[str, Any]) -> None:
     """What came of a run."""
     from beltsight.cli.console import print_json, print_line
+    from beltsight.line.assemble import REMEMBERED_S
     from beltsight.line.snapshot import take_snapshot
 
     now = take_snapshot(opened)
     if json:
-        print_json({"run": opened.run_id, **now.to_record(), **({"score": score} if score else {})})
+        withheld = {"commanded_already": opened.withheld}
+        print_json({"run": opened.run_id, **now.to_record(), **withheld,
+                    **({"score": score} if score else {})})  # fmt: skip
         return
     figures = now.figures
     print_line(
         f"{figures.items:,} items decided from {figures.frames:,} frames, {figures.late:,} late; "
         f"the log has {now.store.committed:,} rows"
     )
+    if opened.withheld:
+        print_line(
+            f"{opened.withheld:,} of them got no command: by the log, a run of the last "
+            f"{REMEMBERED_S / 60:.0f} minutes had commanded the same places of the belt"
+        )
+    if score:
+        _tell_score(score["all"])
+
+
+def _tell_score(tally: dict[str, Any]) -> None:
+    """Each figure of a simulated run with its interval."""
+    from beltsight.cli.console import print_line
+
+    if not tally["items"]:
+        print_line("no item had passed the last actuator at the end: run longer (--seconds)")
+        return
+    print_line(f"scored: the {tally['items']:,} items that had passed the last actuator at the end")
     for name, text in _SCORED.items():
-        part = score.get("all", {}).get(name)
-        if part and part["of"]:
+        part = tally[name]
+        if part["of"]:
             low, high = part["interval"]
             print_line(
                 f"{text}: {part['count']:,} of {part['of']:,} = {part['share']:.1%} "

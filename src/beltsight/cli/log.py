@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from beltsight.store import (
-        Confusion,
-        Estimate,
-        LogReader,
-        LogReport,
-        Span,
-        Targets,
-        Verification,
-    )
+    from beltsight.store import LogReader, Span, Verification
 
 
 class Action(StrEnum):
@@ -140,8 +132,10 @@ def command(
 
     The exit status of verify is 1 where a row is bad.
     """
+    from beltsight.cli.log_report import report
     from beltsight.store import open_log
 
+    _check_there(store)
     span = _span(from_, until)
     kinds = [str(one) for one in kind or ()]
     reader = open_log(store, line)
@@ -153,10 +147,20 @@ def command(
         elif action is Action.EXPORT:
             _export(reader, span, kinds, out, json)
         else:
-            confusions, targets = _models(model or [], policy)
-            _report(reader, span, bucket, confusions, targets, shifts, json)
+            report(reader, span, bucket, model or [], policy, shifts, json)
     finally:
         reader.close()
+
+
+def _check_there(store: str) -> None:
+    """A log that is not there is most often another folder's."""
+    from beltsight.errors import StoreError
+
+    if "://" not in store and not Path(store).is_file():
+        raise StoreError(
+            f"{store}: no such file; a line's log is where its line.toml says (store.url), and "
+            "'beltsight line run' or 'line simulate line.toml' makes it"
+        )
 
 
 def _span(start: str | None, end: str | None) -> Span:
@@ -259,120 +263,3 @@ def _export(reader: LogReader, span: Span, kinds: list[str], out: Path | None, j
         print_json({"line": reader.line, "rows": n, "out": str(out)})
     else:
         print_line(f"{n:,} rows written to {out}")
-
-
-def _models(
-    models: list[str], policy: Path | None
-) -> tuple[dict[str, Confusion | str], Targets | None]:
-    """Confusion matrices by model hash, and what belongs where by the policy and the last model."""
-    from beltsight.cli.model_argument import open_model
-    from beltsight.decide import bind
-    from beltsight.errors import ConfigError
-    from beltsight.policy import load_policy
-    from beltsight.store import confusion_of, policy_targets
-
-    if policy is not None and not models:
-        raise ConfigError("--policy is bound to a model: name it with --model")
-    opened = [open_model(name, verify=False) for name in models]
-    confusions = {one.hash: confusion_of(one.card) for one in opened}
-    if policy is None:
-        return confusions, None
-    return confusions, policy_targets(bind(load_policy(policy), opened[-1].tasks, opened[-1].hash))
-
-
-def _report(
-    reader: LogReader,
-    span: Span,
-    bucket_s: float,
-    confusions: dict[str, Confusion | str],
-    targets: Targets | None,
-    shifts: Path | None,
-    json: bool,
-) -> None:
-    import time
-
-    from beltsight.cli.console import print_json
-    from beltsight.store import load_shifts, report_log
-
-    known = load_shifts(shifts) if shifts is not None else None
-    found = report_log(
-        reader, span, time.time(),
-        bucket_s=bucket_s, confusions=confusions, targets=targets, shifts=known,
-    )  # fmt: skip
-    if json:
-        print_json(found.to_record())
-    else:
-        _print_report(found)
-
-
-def _print_report(found: LogReport) -> None:
-    from beltsight.cli.console import print_line, print_table
-
-    stream, times = found.stream, found.latency
-    record = found.to_record()
-    busy = [row for row in record["throughput"] if row["items"]]
-    print_table(
-        f"Line {found.line}: {found.late.items:,} items, by {found.bucket_s:g} s (UTC)",
-        ["From", "Items", "Per second", "Routes"],
-        [
-            (row["start"][:19].replace("T", " "), f"{row['items']:,}", f"{row['items_s']:.2f}",
-             ", ".join(f"{route} {n:,}" for route, n in row["routes"].items()))
-            for row in busy
-        ],
-    )  # fmt: skip
-    print_line("")
-    spread = ", ".join(f"p{p:g} {_ms(value)}" for p, value in times.percentiles.items())
-    print_line(f"Frame to decision: {spread}, most {_ms(times.most)}")
-    print_line(
-        f"Late: {found.late.late:,} of {found.late.items:,} items, {_share(found.late.share)}"
-    )
-    print_line("")
-    kind = "corrected by the confusion matrix" if stream.corrected else "UNCORRECTED"
-    print_table(
-        f"Composition, {kind}, 95 % intervals",
-        ["Class", "Share"],
-        [(name, _share(share)) for name, share in stream.composition.items()],
-    )
-    print_line("")
-    print_table(
-        f"Routes, {kind}",
-        ["Route", "Items", "Purity", "Recovery"],
-        [(r.route, f"{r.items:,}", _share(r.purity), _share(r.recovery)) for r in stream.routes],
-    )
-    print_line("")
-    print_line(f"Sent where it belongs: {_share(stream.right)}")
-    for said in stream.notes:
-        print_line(f"Note: {said}.")
-    if found.shifts:
-        _print_shifts(found)
-
-
-def _print_shifts(found: LogReport) -> None:
-    from beltsight.cli.console import print_line, print_table
-
-    print_line("")
-    print_table(
-        "Shifts: availability x performance x quality",
-        ["Day", "Shift", "Items", "Late", "Availability", "Performance", "Quality", "OEE"],
-        [
-            (str(s.day), s.name, f"{s.items:,}", f"{s.late:,}", _percent(s.availability),
-             _percent(s.performance), _percent(s.quality), _percent(s.oee))
-            for s in found.shifts
-        ],
-    )  # fmt: skip
-
-
-def _share(share: Estimate) -> str:
-    if share.value is None:
-        return "-"
-    if share.low is None or share.high is None:
-        return _percent(share.value)
-    return f"{100 * share.value:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f})"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
-
-
-def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f} ms"

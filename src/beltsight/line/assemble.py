@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from beltsight.decide import Decider, bind
 from beltsight.errors import ConfigError
@@ -37,6 +39,9 @@ REAL_CLOCKS = Clocks(time.monotonic, time.time)
 _BEHIND_MM = 1000.0  # a belt that is run back may bring items again
 _DUE_S = 0.02
 _LONGEST_PULSE_MS = 500.0
+# A peer drops what it holds within its watchdog, and an encoder may begin anew: what is older than
+# a crash and a restart by hand says nothing of the belt as it lies now.
+REMEMBERED_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,12 +53,17 @@ class Outside:
         actuators: one per link of the settings.
         clocks: both times.
         pause: waits so many seconds.
+        counts_go_on: the encoder goes on from where an earlier run of this log left it, so that
+            what was commanded then is not commanded again; a simulated belt begins anew.
+        real_time: times are the world's; else a simulation's, which say nothing of this machine.
     """
 
     open_camera: Callable[[], Camera]
     actuators: Sequence[Actuator]
     clocks: Clocks = REAL_CLOCKS
     pause: Callable[[float], None] = time.sleep
+    counts_go_on: bool = True
+    real_time: bool = True
 
 
 class OpenLine:
@@ -68,6 +78,7 @@ class OpenLine:
         reporter: writes events to it.
         model: that answers.
         decider: the policy.
+        withheld: items whose command was not given, since an earlier run had given it.
     """
 
     def __init__(
@@ -82,6 +93,8 @@ class OpenLine:
         self.scheduler = Scheduler(settings.schedule, self.odometer, self.run_id)
         self.figures = FigureBook()
         self._shared = Shared()
+        self.withheld = 0
+        self._withheld_lock = threading.Lock()
         self.store = open_with_settings(settings.store, settings.name)
         try:
             self._open(watch)
@@ -109,7 +122,7 @@ class OpenLine:
         self.deciding = Deciding(
             self.decider, self.scheduler, self.odometer, self.store, self, self.figures,
             clocks, self._fuse, self._shared.situation, wider=settings.health.wider,
-            watch=watch, crops=settings.keep_crops,
+            watch=partial(self._decided, watch), crops=settings.keep_crops,
         )  # fmt: skip
         self.book = ItemBook()
         supply = Supply(
@@ -185,6 +198,12 @@ class OpenLine:
         except Exception as error:
             self.reporter.failure(item.place.item_id, error)
 
+    def _decided(self, watch: Callable[[Decided], None], decided: Decided) -> None:
+        if decided.planned.took == "commanded-already":
+            with self._withheld_lock:
+                self.withheld += 1
+        watch(decided)
+
     def submit(self, command: Command) -> bool:
         """Give a committed command to its link, or to the timer where this machine times it."""
         if command.timing == "plc":
@@ -218,13 +237,16 @@ class OpenLine:
 
     def _begin(self, belt: BeltState) -> None:
         text = f"run {self.run_id}: model {self.model.hash[:12]}, {self.decider.policy_version}"
-        self.reporter.event(LINE_UP, "info", text)
+        self.reporter.event(LINE_UP, "info", text, {"real_time": self._outside.real_time})
 
     def _remember(self, belt: BeltState) -> None:
-        """What earlier runs commanded near here is not commanded again.
+        """What earlier runs commanded near here and lately is not commanded again.
 
-        Farther away it is of another time: counters begin anew, and come round.
+        Farther away, or longer ago, it is of another time: counters begin anew, and come round.
         """
+        if not self._outside.counts_go_on:
+            return
+        now_s = self._outside.clocks.wall_s()
         reach_mm = max(a.distance_mm for a in self.settings.schedule.actuators) + _BEHIND_MM
         reach = 2 * reach_mm / self.settings.belt.mm_per_count
         remembered = 0
@@ -232,9 +254,11 @@ class OpenLine:
             command = command_of(one.row) if isinstance(one.row, CommandRow) else None
             if command is None or one.outcome in ("late", "refused", "conflict"):
                 continue
+            if abs(now_s - one.row.wall_s) > REMEMBERED_S:
+                continue
             remembered += self.scheduler.remember(command, belt, reach)
         if remembered:
-            text = "commands of earlier runs that are not given again"
+            text = "commands of earlier runs lie near here, and are not given again"
             self.reporter.event("commands-remembered", "info", text, {"commands": remembered})
 
 

@@ -38,11 +38,14 @@ class PlaySettings:
         real_time: frames come when they are due; else as fast as they are worked through, and
             times are the belt's own.
         run: speed changes, slips and faults.
+        counts_go_on: the belt stands where an earlier run of the same log left it, as after a
+            restart; else it is another belt, and what was commanded before does not count.
     """
 
     seconds: float = 20.0
     real_time: bool = False
     run: Run = field(default_factory=Run)
+    counts_go_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +211,8 @@ class Play:
             self._actuators,
             Clocks(clock, self._wall),
             pause,
+            counts_go_on=self.play.counts_go_on,
+            real_time=self.play.real_time,
         )
 
     def _actuator(self, link: PeerSettings) -> Actuator:

@@ -1,0 +1,151 @@
+"""What ``beltsight log report`` prints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from beltsight.store import Confusion, Estimate, LogReader, LogReport, Span, Targets
+
+
+def report(
+    reader: LogReader,
+    span: Span,
+    bucket_s: float,
+    models: list[str],
+    policy: Path | None,
+    shifts: Path | None,
+    json: bool,
+) -> None:
+    """Print a log's figures; see the command's options."""
+    import time
+
+    from beltsight.cli.console import print_json
+    from beltsight.store import load_shifts, report_log
+
+    confusions, targets = _models(models, policy)
+    known = load_shifts(shifts) if shifts is not None else None
+    found = report_log(
+        reader, span, time.time(),
+        bucket_s=bucket_s, confusions=confusions, targets=targets, shifts=known,
+    )  # fmt: skip
+    simulated, runs = _simulated_runs(reader, span)
+    if json:
+        print_json({**found.to_record(), "simulated_runs": simulated})
+    else:
+        _print_report(found, f"{simulated:,} of {runs:,}" if simulated else "")
+
+
+def _models(
+    models: list[str], policy: Path | None
+) -> tuple[dict[str, Confusion | str], Targets | None]:
+    """Confusion matrices by model hash, and what belongs where by the policy and the last model."""
+    from beltsight.cli.model_argument import open_model
+    from beltsight.decide import bind
+    from beltsight.errors import ConfigError
+    from beltsight.policy import load_policy
+    from beltsight.store import confusion_of, policy_targets
+
+    if policy is not None and not models:
+        raise ConfigError("--policy is bound to a model: name it with --model")
+    opened = [open_model(name, verify=False) for name in models]
+    confusions = {one.hash: confusion_of(one.card) for one in opened}
+    if policy is None:
+        return confusions, None
+    return confusions, policy_targets(bind(load_policy(policy), opened[-1].tasks, opened[-1].hash))
+
+
+def _simulated_runs(reader: LogReader, span: Span) -> tuple[int, int]:
+    """Runs of a time whose clock was a simulation's, of how many."""
+    from beltsight.store import LINE_DOWN, LINE_UP, EventRow, parse_row
+
+    start_us = None if span.start_s is None else round(span.start_s * 1e6)
+    runs: list[bool] = []
+    for stored in reader.rows(replace(span, start_s=None), ["event"]):
+        is_before = start_us is not None and stored.wall_us < start_us
+        if is_before and stored.code in (LINE_UP, LINE_DOWN):
+            runs.clear()  # but the last run that has not ended by then reaches into it
+        if stored.code == LINE_UP:
+            row = parse_row(stored.body.encode())
+            runs.append(isinstance(row, EventRow) and row.data.get("real_time") is False)
+    return sum(runs), len(runs)
+
+
+def _print_report(found: LogReport, simulated: str) -> None:
+    from beltsight.cli.console import print_line, print_table
+
+    stream, times = found.stream, found.latency
+    record = found.to_record()
+    busy = [row for row in record["throughput"] if row["items"]]
+    print_table(
+        f"Line {found.line}: {found.late.items:,} items, by {found.bucket_s:g} s (UTC)",
+        ["From", "Items", "Per second", "Routes"],
+        [
+            (row["start"][:19].replace("T", " "), f"{row['items']:,}", f"{row['items_s']:.2f}",
+             ", ".join(f"{route} {n:,}" for route, n in row["routes"].items()))
+            for row in busy
+        ],
+    )  # fmt: skip
+    print_line("")
+    spread = ", ".join(f"p{p:g} {_ms(value)}" for p, value in times.percentiles.items())
+    print_line(f"Frame to decision: {spread}, most {_ms(times.most)}")
+    if simulated:
+        print_line(
+            f"In {simulated} runs the clock was simulated: their times and items a second are "
+            "the belt's, and say nothing of this machine; see line simulate --real-time"
+        )
+    print_line(
+        f"Late: {found.late.late:,} of {found.late.items:,} items, {_share(found.late.share)}"
+    )
+    print_line("")
+    kind = "corrected by the confusion matrix" if stream.corrected else "UNCORRECTED"
+    print_table(
+        f"Composition, {kind}, 95 % intervals",
+        ["Class", "Share"],
+        [(name, _share(share)) for name, share in stream.composition.items()],
+    )
+    print_line("")
+    print_table(
+        f"Routes, {kind}",
+        ["Route", "Items", "Purity", "Recovery"],
+        [(r.route, f"{r.items:,}", _share(r.purity), _share(r.recovery)) for r in stream.routes],
+    )
+    print_line("")
+    print_line(f"Sent where it belongs: {_share(stream.right)}")
+    for said in stream.notes:
+        print_line(f"Note: {said}.")
+    if found.shifts:
+        _print_shifts(found)
+
+
+def _print_shifts(found: LogReport) -> None:
+    from beltsight.cli.console import print_line, print_table
+
+    print_line("")
+    print_table(
+        "Shifts: availability x performance x quality",
+        ["Day", "Shift", "Items", "Late", "Availability", "Performance", "Quality", "OEE"],
+        [
+            (str(s.day), s.name, f"{s.items:,}", f"{s.late:,}", _percent(s.availability),
+             _percent(s.performance), _percent(s.quality), _percent(s.oee))
+            for s in found.shifts
+        ],
+    )  # fmt: skip
+
+
+def _share(share: Estimate) -> str:
+    if share.value is None:
+        return "-"
+    if share.low is None or share.high is None:
+        return _percent(share.value)
+    return f"{100 * share.value:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f})"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms"
