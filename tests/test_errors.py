@@ -76,5 +76,6 @@ def test_every_error_but_the_bases_is_raised_somewhere() -> None:
 
 def test_a_missing_extra_names_the_command_that_installs_it() -> None:
     error = MissingExtraError("training", "train")
+    assert "pip install -c constraints.txt '.[train]'" in str(error)  # no package is published yet
     assert "pip install 'beltsight[train]'" in str(error)
     assert (error.purpose, error.extra) == ("training", "train")

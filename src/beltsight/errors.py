@@ -52,15 +52,16 @@ class MissingExtraError(BeltsightError):
 
     Example:
         >>> print(MissingExtraError("a plot", "lab"))
-        a plot needs an optional part of Beltsight; install it with: pip install 'beltsight[lab]'
+        a plot needs Beltsight's extra 'lab'; in a clone: pip install -c constraints.txt '.[lab]', \
+else: pip install 'beltsight[lab]'
     """
 
     def __init__(self, purpose: str, extra: str) -> None:
         self.purpose = purpose
         self.extra = extra
         super().__init__(
-            f"{purpose} needs an optional part of Beltsight; "
-            f"install it with: pip install 'beltsight[{extra}]'"
+            f"{purpose} needs Beltsight's extra '{extra}'; in a clone: "
+            f"pip install -c constraints.txt '.[{extra}]', else: pip install 'beltsight[{extra}]'"
         )
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
