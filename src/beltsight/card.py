@@ -279,7 +279,10 @@ def parse_card(text: str | None, name: str) -> Card:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ModelFileError(f"{name}: damaged card ({where}: {first['msg']})") from error
+        raise ModelFileError(
+            f"{name}: damaged card ({where}: {first['msg']}); copy the file again from its source, "
+            "or write it anew with 'beltsight export'"
+        ) from error
 
 
 class BaseCard(BaseModel):

@@ -29,7 +29,9 @@ def read_model_file(file: Path) -> bytes:
             "or leave the path out to use the packaged model"
         ) from error
     except OSError as error:
-        raise ModelFileError(f"{file}: cannot be read: {error.strerror}") from error
+        raise ModelFileError(
+            f"{file}: cannot be read: {error.strerror}; give a file, and check its owner and mode"
+        ) from error
 
 
 def describing_engine(engine: Engine, content: bytes) -> OnnxRuntimeEngine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from onnx import helper
+from PIL import Image
 from tests.tiny import SIZE, expected_logits, paint, tiny_graph
 
 from beltsight.engines import ENGINES, available_engines, open_engine
@@ -36,6 +38,28 @@ thread.start()
 thread.join()
 signal.raise_signal(signal.SIGUSR1)
 print(len(seen))
+"""
+
+
+# Asked for by name, as a user does; what runs on in the background has its time.
+ALONE = """
+import sys, time
+from beltsight.model import Model
+(found,) = Model.load(engine=sys.argv[1], threads=1, verify=False).predict(sys.argv[2])
+time.sleep(0.5)
+print(found.engine)
+"""
+# Processes of the engine that may compute, the caller's own thread counted in.
+THREADS = """
+import os, pathlib, sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from beltsight.engines import open_engine
+before = len(os.listdir("/proc/self/task"))
+threads, streams = int(sys.argv[2]), int(sys.argv[3])
+engine = open_engine("onnxruntime-cpu", pathlib.Path(sys.argv[1]).read_bytes(), threads, streams)
+engine.run(np.zeros((1, 32, 32, 3), np.uint8), ["material"])
+print(len(os.listdir("/proc/self/task")) - before + streams)
 """
 
 
@@ -132,6 +156,7 @@ def test_a_foreign_file_is_one_clear_error(name: str, content: bytes) -> None:
     with pytest.raises(ModelFileError) as caught:
         open_engine(name, content)
     assert len(str(caught.value).splitlines()) == 1
+    assert "copy the file again from its source, or write it anew" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", HERE)
@@ -155,6 +180,57 @@ def test_a_library_that_is_there_and_cannot_be_loaded_counts_as_absent(
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     monkeypatch.setattr("beltsight.engines.openvino._only_core", _only_core.__wrapped__)
     assert not [name for name in available_engines() if "openvino" in name]
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_a_prediction_leaves_nothing_in_the_users_folder(name: str, tmp_path: Path) -> None:
+    """Libraries that tell their makers of their use mark the machine there."""
+    home, photo = tmp_path / "home", tmp_path / "red.png"
+    home.mkdir()
+    Image.fromarray(paint(COLOURS[0])).save(photo)
+    env = {k: v for k, v in os.environ.items() if "TELEMETRY" not in k and "XDG" not in k}
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, name, str(photo)],
+        env={**env, "HOME": str(home)}, check=False, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.strip()) == (0, name), done.stderr
+    assert [str(path) for path in home.rglob("*")] == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+@pytest.mark.parametrize(("threads", "streams"), [(1, 1), (4, 1), (4, 2), (5, 3), (4, 4)])
+def test_onnx_runtime_computes_in_the_threads_asked_for(
+    threads: int, streams: int, graph: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "tiny.onnx"
+    file.write_bytes(graph)
+    command = [sys.executable, "-c", THREADS, str(file), str(threads), str(streams)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, str(threads)), done.stderr
+
+
+class Dumb:
+    """An OpenVINO without its part for processors."""
+
+    def get_property(self, *_: str) -> str:
+        raise RuntimeError("Exception from src/x.cpp:1:\nDevice with CPU name is not registered")
+
+
+def test_an_openvino_that_cannot_tell_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beltsight.engines.openvino._only_core", Dumb)
+    assert "openvino-cpu-bf16" not in available_engines()
+
+
+def test_an_openvino_that_cannot_start_stops_no_other_engine(
+    monkeypatch: pytest.MonkeyPatch, graph: bytes
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("Cannot load plugins.xml")
+
+    monkeypatch.setattr("beltsight.engines.openvino._only_core", broken)
+    assert not [name for name in available_engines() if "openvino" in name]
+    with pytest.raises(ModelError, match=r"OpenVINO cannot start \(Cannot load.*install it anew"):
+        open_engine("openvino-cpu", graph)
 
 
 def test_an_unknown_engine_names_those_there_are(graph: bytes) -> None:

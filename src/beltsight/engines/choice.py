@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from beltsight.engines.engine import Engine
+from beltsight.engines.libraries import import_onnxruntime
 from beltsight.engines.onnx_runtime import PROVIDERS, OnnxRuntimeEngine
 from beltsight.engines.openvino import PRECISIONS, OpenVinoEngine, available_precisions
 from beltsight.errors import ConfigError
@@ -19,8 +20,8 @@ def open_engine(name: str, model: bytes, threads: int = 0, streams: int = 1) -> 
         name: one of ``ENGINES``.
         model: the ONNX file's content.
         threads: computing threads in all; 0 means one per core.
-        streams: calls at once, each with ``threads // streams`` threads: 1 for the least
-            latency, ``threads`` for the most photos per second.
+        streams: calls at once, among which the threads are shared: 1 for the least latency,
+            ``threads`` for the most photos per second.
 
     Raises:
         ConfigError: no such engine, or impossible counts.
@@ -43,8 +44,6 @@ def available_engines() -> tuple[str, ...]:
 
     Opening one may still fail: ONNX Runtime lists providers whose drivers are missing.
     """
-    import onnxruntime as ort
-
-    there = ort.get_available_providers()
+    there = import_onnxruntime().get_available_providers()
     names = (name for name, provider in PROVIDERS.items() if provider in there)
     return (*names, *available_precisions())

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from beltsight.engines.engine import ANEW
+from beltsight.engines.libraries import import_onnxruntime
 from beltsight.errors import ModelError, ModelFileError
 from beltsight.records import Floats
 
@@ -23,7 +25,7 @@ class OnnxRuntimeEngine:
     Args:
         model: the ONNX file's content.
         threads: computing threads in all; 0 lets ONNX Runtime take one per core.
-        streams: calls at once; each has ``threads // streams`` threads.
+        streams: calls at once; they share the threads.
         name: one of ``PROVIDERS``.
         optimise: off to read what the file says of itself without the time of preparing it.
 
@@ -43,11 +45,11 @@ class OnnxRuntimeEngine:
         *,
         optimise: bool = True,
     ) -> None:
-        import onnxruntime as ort
-
+        ort = import_onnxruntime()
         self.name, self.streams = name, streams
         options = ort.SessionOptions()
-        options.intra_op_num_threads = max(1, threads // streams) if threads else 0
+        # Each caller computes itself, and all share one pool of so many threads less one.
+        options.intra_op_num_threads = max(1, threads - streams + 1) if threads else 0
         options.log_severity_level = 4
         if not optimise:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -62,7 +64,8 @@ class OnnxRuntimeEngine:
         try:
             self._session = ort.InferenceSession(model, options, providers=providers)
         except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
-            raise ModelFileError(f"not a usable ONNX model: {str(error)[:300]}") from error
+            said = str(error).strip(" .\n")[:300]
+            raise ModelFileError(f"not a usable ONNX model: {said}; {ANEW}") from error
         # Without its libraries a provider is passed over, and the processor computes unasked.
         if wanted not in self._session.get_providers():
             raise lacking

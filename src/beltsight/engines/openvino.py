@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from beltsight.engines.engine import ANEW
+from beltsight.engines.libraries import import_openvino
 from beltsight.errors import MissingExtraError, ModelError, ModelFileError
 from beltsight.records import Floats
 
@@ -27,7 +29,7 @@ class OpenVinoEngine:
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
-        ModelError: the processor has no bfloat16.
+        ModelError: OpenVINO cannot start, or the processor has no bfloat16.
         ModelFileError: not an ONNX file that OpenVINO can load.
     """
 
@@ -51,7 +53,8 @@ class OpenVinoEngine:
             compiled = core.compile_model(core.read_model(model, b""), "CPU", settings)
             requests = [compiled.create_infer_request() for _ in range(max(1, streams))]
         except Exception as error:  # OpenVINO raises RuntimeError and its kin
-            raise ModelFileError(f"not a model that OpenVINO can load: {_first(error)}") from error
+            said = _first(error).strip(" .")
+            raise ModelFileError(f"not a model that OpenVINO can load: {said}; {ANEW}") from error
         self._compiled = compiled  # requests compute with it
         self._shape = compiled.inputs[0].get_partial_shape()
         # An output that only passes another tensor on has the names of both.
@@ -99,7 +102,7 @@ def available_precisions() -> tuple[str, ...]:
     """Those of ``PRECISIONS`` that the library, where it is there, and the processor can."""
     try:
         core = _only_core()
-    except ImportError:
+    except (ImportError, RuntimeError):  # not there, or parts of it missing
         return ()
     return tuple(
         name for name, number in PRECISIONS.items() if number == "f32" or _computes_bfloat16(core)
@@ -107,8 +110,11 @@ def available_precisions() -> tuple[str, ...]:
 
 
 def _computes_bfloat16(core: Any) -> bool:
-    """Whether the processor has instructions for bfloat16."""
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    """Whether the processor has instructions for bfloat16; no where OpenVINO cannot tell."""
+    try:
+        return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except RuntimeError:
+        return False
 
 
 def _core(purpose: str) -> Any:
@@ -116,6 +122,11 @@ def _core(purpose: str) -> Any:
         return _only_core()
     except ImportError as error:
         raise MissingExtraError(f"engine {purpose}", "openvino") from error
+    except RuntimeError as error:
+        raise ModelError(
+            f"{purpose}: OpenVINO cannot start ({_first(error)}); install it anew with: "
+            "pip install --force-reinstall openvino"
+        ) from error
 
 
 @functools.cache
@@ -125,9 +136,7 @@ def _only_core() -> Any:
     Its plug-in gives the thread that makes it a signal stack, and frees that stack when the last
     user is gone, in whichever thread: from another one, the next signal kills the process.
     """
-    import openvino
-
-    return openvino.Core()
+    return import_openvino().Core()
 
 
 def _first(error: Exception) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from beltsight.engines.libraries import import_onnxruntime
 from beltsight.errors import ModelError
 from beltsight.quantization.calibration import Ranges
 from beltsight.quantization.layers import QUANTISABLE, REMOVABLE, WEIGHTED, Layout, constants
@@ -37,6 +38,7 @@ def build_int8(
     Raises:
         ModelError: ONNX Runtime's quantiser fails.
     """
+    import_onnxruntime()  # quietly, before its parts
     try:
         from onnxruntime.quantization import CalibrationMethod, QuantType
         from onnxruntime.quantization.calibrate import TensorsData

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beltsight.dataset.index import Dataset
+from beltsight.engines.libraries import import_onnxruntime
 from beltsight.errors import DatasetError, ImageError, ModelError
 from beltsight.model import Model
 from beltsight.quantization.layers import Layout
@@ -137,8 +138,7 @@ def float_session(model: bytes, threads: int) -> Any:
     Raises:
         ModelError: ONNX Runtime cannot load the graph.
     """
-    import onnxruntime as ort
-
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
