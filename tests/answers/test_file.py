@@ -75,6 +75,37 @@ def test_a_whole_run_leaves_the_file_alone(out: Path) -> None:
     assert os.listdir(out.parent) == [out.name]
 
 
+@pytest.mark.parametrize("completes", [False, True])
+def test_what_another_process_does_until_the_lock_is_taken_counts(
+    out: Path, completes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fcntl")
+    from beltsight.answers import file as module
+
+    with begin(out) as file:
+        add(file, NAMES[:4])
+    real, waiting = module._lock, [out]
+
+    def lock_late(rows: Any, path: Path) -> None:
+        if waiting:
+            with resume(waiting.pop()) as other:
+                add(other, NAMES[4:7])
+                if completes:
+                    other.finish()
+        real(rows, path)
+
+    monkeypatch.setattr(module, "_lock", lock_late)
+    if completes:
+        with pytest.raises(ResumeError, match="nothing to resume"):
+            resume(out)
+        assert paths(out) == NAMES[:7]
+    else:
+        with resume(out) as late:
+            assert late.state.answered == 7
+        assert go_on(out) == NAMES[7:]
+        assert paths(out) == NAMES
+
+
 @pytest.mark.parametrize("done", [0, 1, 4, 10])
 def test_a_stopped_run_goes_on(out: Path, done: int) -> None:
     with begin(out) as file:

@@ -31,22 +31,19 @@ class AnswerFile:
         out: the file.
         form: how answers are written.
         state: how far the run has come.
+        rows: locked, and at the end of what the state counts.
         clock: seconds, monotonic.
     """
 
     def __init__(
-        self,
-        out: Path,
-        form: Form,
-        state: RunState,
-        clock: Callable[[], float] = time.monotonic,
+        self, out: Path, form: Form, state: RunState, rows: IO[bytes], clock: Callable[[], float]
     ) -> None:
         self.out = out
         self.form = form
         self.state = state
         self._clock = clock
         self._saved_s = clock()
-        self._rows = _open_rows(out, form, state)
+        self._rows = rows
         if not state.size_bytes:
             head = form.head()
             with _translated(out):
@@ -67,19 +64,20 @@ class AnswerFile:
             ResumeError: the file, or an unfinished run of it, is already there.
             BeltsightError: it cannot be written.
         """
-        if state_path(out).exists():
-            raise ResumeError(
-                f"{out}: an unfinished run is there; go on with --resume, or delete it and "
-                f"{state_path(out).name} to begin again"
-            )
-        for path in (out, form.rows_path(out)):
-            if path.exists():
-                raise ResumeError(f"{path}: is already there; delete it, or choose another name")
-        state = RunState(dict(settings))
         with _translated(out):
+            if state_path(out).exists():
+                raise ResumeError(
+                    f"{out}: an unfinished run is there; go on with --resume, or delete it and "
+                    f"{state_path(out).name} to begin again"
+                )
+            for path in (out, form.rows_path(out)):
+                if path.exists():
+                    raise ResumeError(
+                        f"{path}: is already there; delete it, or choose another name"
+                    )
             out.parent.mkdir(parents=True, exist_ok=True)
-            write_state(state_path(out), state)
-        return cls(out, form, state, clock)
+            write_state(state_path(out), RunState(dict(settings)))
+        return cls._opened(out, form, settings, clock)
 
     @classmethod
     def resume(
@@ -95,17 +93,31 @@ class AnswerFile:
             ResumeError: the file is complete, damaged, or was begun with other settings.
             BeltsightError: it cannot be written.
         """
-        if not state_path(out).exists():
-            if out.exists():
-                raise ResumeError(
-                    f"{out}: there is nothing to resume: no unfinished run is recorded in "
-                    f"{state_path(out).name}, so it is complete. To answer again, choose another "
-                    "name"
-                )
-            return cls.begin(out, form, settings, clock)
-        state = read_state(state_path(out))
-        _check_settings(out, state.settings, dict(settings))
-        return cls(out, form, state, clock)
+        with _translated(out):
+            is_begun, is_there = state_path(out).exists(), out.exists()
+        if is_begun:
+            return cls._opened(out, form, settings, clock)
+        if is_there:
+            raise _nothing_to_resume(out)
+        return cls.begin(out, form, settings, clock)
+
+    @classmethod
+    def _opened(
+        cls, out: Path, form: Form, settings: Mapping[str, str], clock: Callable[[], float]
+    ) -> AnswerFile:
+        """The file, locked; only then its state is read: until then another process may go on."""
+        rows = _locked_rows(out, form)
+        try:
+            with _translated(out):
+                if not state_path(out).exists():  # the other has completed it
+                    raise _nothing_to_resume(out)
+                state = read_state(state_path(out))
+                _check_settings(out, state.settings, dict(settings))
+                _cut(rows, form.rows_path(out), state, state_path(out).name)
+            return cls(out, form, state, rows, clock)
+        except BaseException:
+            _close(rows)
+            raise
 
     def skip_answered(self, sources: Iterator[S], name_of: Callable[[S], str]) -> Iterator[S]:
         """Pass over what is answered, so that ``sources`` stands at the first that is not.
@@ -206,30 +218,42 @@ class AnswerFile:
             _close(self._rows)
 
 
-def _open_rows(out: Path, form: Form, state: RunState) -> IO[bytes]:
-    """The rows, locked, at their end; what is written beyond the state is cut off."""
-    path, mark = form.rows_path(out), state_path(out).name
+def _locked_rows(out: Path, form: Form) -> IO[bytes]:
+    """The rows, locked; a file for them is made where no answer is recorded yet."""
+    path, mark = form.rows_path(out), state_path(out)
     with _translated(out):
-        if not path.exists() and state.answered:
+        is_there = path.exists()
+        if not is_there and (answered := read_state(mark).answered):
             raise ResumeError(
-                f"{path}: is gone, though {state.answered:,} photos are answered; delete {mark} to "
+                f"{path}: is gone, though {answered:,} photos are answered; delete {mark.name} to "
                 "begin again"
             )
-        rows = path.open("r+b" if path.exists() else "x+b", buffering=_BUFFER_BYTES)
+        rows = path.open("r+b" if is_there else "x+b", buffering=_BUFFER_BYTES)
         try:
             _lock(rows, path)
-            size = rows.seek(0, os.SEEK_END)
-            if size < state.size_bytes:
-                raise ResumeError(
-                    f"{path}: {size:,} bytes, but {state.size_bytes:,} were written: it was "
-                    f"changed. Delete it and {mark} to begin again"
-                )
-            rows.truncate(state.size_bytes)
-            rows.seek(state.size_bytes)
         except BaseException:
-            rows.close()
+            _close(rows)
             raise
     return rows
+
+
+def _cut(rows: IO[bytes], path: Path, state: RunState, mark: str) -> None:
+    """Cut off what is written beyond the state."""
+    size = rows.seek(0, os.SEEK_END)
+    if size < state.size_bytes:
+        raise ResumeError(
+            f"{path}: {size:,} bytes, but {state.size_bytes:,} were written: it was changed. "
+            f"Delete it and {mark} to begin again"
+        )
+    rows.truncate(state.size_bytes)
+    rows.seek(state.size_bytes)
+
+
+def _nothing_to_resume(out: Path) -> ResumeError:
+    return ResumeError(
+        f"{out}: there is nothing to resume: no unfinished run is recorded in "
+        f"{state_path(out).name}, so it is complete. To answer again, choose another name"
+    )
 
 
 def _lock(rows: IO[bytes], path: Path) -> None:
@@ -268,6 +292,11 @@ def _close(rows: IO[bytes]) -> None:
 def _translated(out: Path) -> Iterator[None]:
     try:
         yield
+    except PermissionError as error:
+        raise BeltsightError(
+            f"{out}: cannot be written: {error.strerror}; check the owner and mode of it and its "
+            "folder, or choose another --out"
+        ) from error
     except OSError as error:
         raise BeltsightError(
             f"{out}: cannot be written: {error.strerror}; what is recorded as answered is kept, "
