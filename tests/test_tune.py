@@ -137,6 +137,36 @@ def test_tuning_tries_each_engine_and_is_used_from_then_on(file: Path) -> None:
     assert many.batch_size == found.throughput.batch_size
 
 
+def test_one_thread_over_many_photos_has_the_choice_for_many(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_tuning(tuning(file, engine="onnxruntime-cpu"))
+    sizes: list[int] = []
+    run = OnnxRuntimeEngine.run
+
+    def seen(self: OnnxRuntimeEngine, photos: Any, outputs: Any) -> Any:
+        sizes.append(len(photos))
+        return run(self, photos, outputs)
+
+    many = Model.load(file, threads=1, purpose="throughput")
+    assert many.batch_size == tuning(file).throughput.batch_size == 4
+    photos = [paint((200, 40, 40))] * 18
+    monkeypatch.setattr(OnnxRuntimeEngine, "run", seen)
+    assert len(list(many.stream(photos))) == len(many.predict(photos)) == 18
+    assert sizes == [4, 4, 4, 4, 2] * 2
+    assert len(list(many.stream(photos, batch_size=9))) == 18
+    assert sizes[10:] == [9, 9]
+    # What is best for one photo at a time says nothing of batches.
+    for model in (
+        Model.load(file, threads=1),
+        Model.load(file, threads=1, engine="onnxruntime-cpu"),
+    ):
+        sizes.clear()
+        assert model.batch_size is None
+        assert len(model.predict(photos)) == 18
+        assert sizes[-2:] == [16, 2]
+
+
 def test_an_engine_with_wrong_answers_takes_no_part(tmp_path: Path) -> None:
     card = tiny_card()
     wrong = GoldenCard(
@@ -155,14 +185,14 @@ def test_the_stored_choice_is_for_this_file_these_threads_and_this_machine(
     pytest.importorskip("openvino")
     save_tuning(tuning(file))
     digest = content_hash(file.read_bytes())
-    assert stored(digest, 1, 1) == tuning(file).latency
-    assert stored(digest, 1, 2) == tuning(file).throughput
-    assert stored(digest, 2, 1) is None
-    assert stored("0" * 64, 1, 1) is None
+    assert stored(digest, 1, "latency") == tuning(file).latency
+    assert stored(digest, 1, "throughput") == tuning(file).throughput
+    assert stored(digest, 2, "latency") is None
+    assert stored("0" * 64, 1, "latency") is None
     assert Model.load(file, threads=1).engine.name == OTHER
     assert Model.load(file, threads=1, engine="onnxruntime-cpu").engine.name == "onnxruntime-cpu"
     monkeypatch.setattr("beltsight.tuned.describe_machine", lambda: {"processor": "another"})
-    assert stored(digest, 1, 1) is None
+    assert stored(digest, 1, "latency") is None
     assert Model.load(file, threads=1).engine.name == "onnxruntime-cpu"
 
 
@@ -181,7 +211,7 @@ def test_a_damaged_choice_counts_as_none(file: Path) -> None:
     tried = count()
     for content in list(damaged(path)):
         path.write_bytes(content)
-        assert stored(content_hash(file.read_bytes()), 1, 1) is None
+        assert stored(content_hash(file.read_bytes()), 1, "latency") is None
         next(tried)
     assert next(tried) == 9
 
@@ -199,7 +229,7 @@ def test_forgetting_takes_all_choices_of_the_file_and_no_other(file: Path, tmp_p
     save_tuning(tuning(other))
     digest = content_hash(file.read_bytes())
     assert forget_tuning(digest) == 2
-    assert stored(digest, 1, 1) is None
+    assert stored(digest, 1, "latency") is None
     assert store_path(content_hash(other.read_bytes()), 1).exists()
 
 

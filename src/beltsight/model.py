@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from beltsight.calibrate import softmax
 from beltsight.card import Card, content_hash, golden_batch
 from beltsight.config import ASSETS
-from beltsight.engines import DEFAULT_ENGINE, Engine, open_engine, run_in_batches
+from beltsight.engines import ANEW, DEFAULT_ENGINE, Engine, open_engine, run_in_batches
 from beltsight.errors import ConfigError, ImageError, ModelError, ModelFileError, ParityError
 from beltsight.graph import describing_engine, read_card, read_model_file
 from beltsight.image import Preparation, Source, prepare
@@ -30,12 +30,13 @@ from beltsight.novelty import Novelty
 from beltsight.records import Answer, Floats, Photo, Prediction, TaskSpec
 from beltsight.sources import StoredPhoto, name_of
 from beltsight.stream import stream_outputs
-from beltsight.tuned import Choice, stored_choice
+from beltsight.tuned import Choice, Purpose, stored_choice
 
 DEFAULT_MODEL = ASSETS / "trashnet-mobilenetv2.onnx"
 # Roundings of a deep network add up to about this many of one operation's; wrong instructions
 # give far more.
 _ROUNDING_ROOM = 16.0
+_BATCH_SIZE = 16
 _MAP, _PLACES = "_map", "_places"
 S = TypeVar("S", bound="Source | StoredPhoto")
 
@@ -61,12 +62,8 @@ class Model:
         batch_size: int | None = None,
         threads: int = 1,
     ) -> None:
-        self.engine = engine
-        self.batch_size = batch_size
-        self.threads = threads
-        self.card = card
-        self.hash = hash
-        self.path = path
+        self.engine, self.batch_size, self.threads = engine, batch_size, threads
+        self.card, self.hash, self.path = card, hash, path
         self.tasks: tuple[TaskSpec, ...] = card.task_specs
 
     @classmethod
@@ -77,6 +74,7 @@ class Model:
         threads: int = 0,
         streams: int = 1,
         engine: str | None = None,
+        purpose: Purpose | None = None,
         verify: bool = True,
     ) -> Model:
         """Load a model file; the packaged model by default.
@@ -88,6 +86,7 @@ class Model:
                 most photos per second.
             engine: one of ``beltsight.engines.ENGINES``; None takes the one that ``beltsight
                 tune`` found fastest for this file on this machine, else ONNX Runtime.
+            purpose: of that choice: ``latency`` by default with 1 stream, else ``throughput``.
             verify: compute the card's golden photos and compare.
 
         Raises:
@@ -99,7 +98,8 @@ class Model:
         file = Path(path) if path is not None else DEFAULT_MODEL
         content = read_model_file(file)
         digest = content_hash(content)
-        choice = None if engine else stored_choice(digest, threads, streams)
+        purpose = purpose or ("latency" if streams == 1 else "throughput")
+        choice = None if engine else stored_choice(digest, threads, purpose)
         name = engine or (choice.engine if choice else DEFAULT_ENGINE)
         with _naming_tune(choice):
             try:
@@ -108,7 +108,7 @@ class Model:
             except ModelFileError as error:
                 raise ModelFileError(f"{file}: {error}") from error
             card = read_card(told, file)
-            batch_size = choice.batch_size if choice else None
+            batch_size = choice.batch_size if choice and purpose == "throughput" else None
             model = cls(chosen, card, digest, file, batch_size, threads or usable_cores())
             if verify:
                 model.verify()
@@ -121,13 +121,13 @@ class Model:
             ParityError: a logit differs by more than the card's tolerance.
             ModelFileError: a golden photo in the card is damaged.
         """
-        golden = self.card.golden
+        golden, name = self.card.golden, self.path or "model"
         if not golden.photos_png:
             return
         try:
             batch = golden_batch(golden, self._preparation)
         except ImageError as error:
-            raise ModelFileError(f"{self.path or 'model'}: damaged card ({error})") from error
+            raise ModelFileError(f"{name}: damaged card ({error}); {ANEW}") from error
         got = self.engine.run(batch, list(golden.logits))
         for task, expected in golden.logits.items():
             stated = np.asarray(expected, np.float32)
@@ -135,7 +135,7 @@ class Model:
             room = _ROUNDING_ROOM * self.engine.rounding * float(np.abs(stated).max())
             if not gap <= golden.tolerance + room:
                 raise ParityError(
-                    f"{self.path or 'model'}: {self.engine.name} gives other answers on this "
+                    f"{name}: {self.engine.name} gives other answers on this "
                     f"machine than the model's card states (task {task}: logits differ by "
                     f"{gap:.3g}, allowed {golden.tolerance + room:.3g}); use another engine"
                 )
@@ -145,7 +145,7 @@ class Model:
         sources: Source | Iterable[Source],
         *,
         explain: bool = False,
-        batch_size: int = 16,
+        batch_size: int | None = None,
     ) -> list[Prediction]:
         """Answer for photos, all in memory; :meth:`stream` serves archives.
 
@@ -153,7 +153,7 @@ class Model:
             sources: one photo or many; see :func:`beltsight.image.prepare`. A uint8 array
                 (N, H, W, 3) is N photos.
             explain: fill ``maps``.
-            batch_size: photos per call of the engine.
+            batch_size: photos per call of the engine; by default as tuned, else 16.
 
         Returns:
             One Prediction per photo, in order.
@@ -178,14 +178,14 @@ class Model:
         raw = self.engine.run(photos, [*(task.name for task in self.tasks), "embedding"])
         self._check_finite(raw)
         rows = ({name: rows[i] for name, rows in raw.items()} for i in range(len(photos)))
-        return [self._prediction(None, row, ()) for row in rows]
+        return [self._prediction(None, row) for row in rows]
 
     def stream(
         self,
         sources: Iterable[Source | StoredPhoto],
         *,
         explain: bool = False,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         on_error: Literal["raise", "record"] = "raise",
     ) -> Generator[Prediction]:
         """Answer for photos in batches, in constant memory and in order.
@@ -197,7 +197,7 @@ class Model:
             sources: photos; read in the caller's thread, a few batches before their answers are
                 taken.
             explain: fill ``maps`` and ``places``.
-            batch_size: photos per call of the engine, at least 1.
+            batch_size: photos per call of the engine; by default as tuned, else 16.
             on_error: ``raise``, or ``record`` to give a Prediction with ``error`` instead.
         """
         shown = self._shown if explain else []
@@ -216,7 +216,7 @@ class Model:
         sources: Iterable[S],
         names: Sequence[str],
         *,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         on_error: Literal["raise", "record"] = "raise",
     ) -> Generator[tuple[S, dict[str, Floats] | ImageError]]:
         """Raw outputs of photos in batches, in constant memory and in order.
@@ -224,7 +224,7 @@ class Model:
         Args:
             sources: photos, as for :meth:`stream`.
             names: among ``engine.outputs``: logits are named as their task.
-            batch_size: photos per call of the engine, at least 1.
+            batch_size: photos per call of the engine; by default as tuned, else 16.
             on_error: ``raise``, or ``record`` to give the ImageError in place of outputs.
 
         Returns:
@@ -234,8 +234,9 @@ class Model:
             ImageError: a photo cannot be used, where ``on_error`` is ``raise``.
             ModelError: the engine fails, or its answer is not a number.
         """
-        if batch_size < 1:
-            raise ConfigError(f"batch size must be at least 1, got {batch_size}")
+        size = (self.batch_size or _BATCH_SIZE) if batch_size is None else batch_size
+        if size < 1:
+            raise ConfigError(f"batch size must be at least 1, got {size}")
 
         def compute(photos: NDArray[np.uint8]) -> dict[str, Floats]:
             raw = self.engine.run(photos, names)
@@ -246,7 +247,7 @@ class Model:
             sources,
             self.prepare,
             compute,
-            batch_size=batch_size,
+            batch_size=size,
             on_error=on_error,
             threads=self.threads,
             streams=self.engine.streams,
@@ -352,9 +353,10 @@ def load(
     threads: int = 0,
     streams: int = 1,
     engine: str | None = None,
+    purpose: Purpose | None = None,
 ) -> Model:
     """Load a model file; the packaged model by default. See :meth:`Model.load`."""
-    return Model.load(path, threads=threads, streams=streams, engine=engine)
+    return Model.load(path, threads=threads, streams=streams, engine=engine, purpose=purpose)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +19,8 @@ from beltsight.engines import Engine, available_engines
 from beltsight.errors import BeltsightError, ConfigError, ModelError
 from beltsight.machine import usable_cores
 from beltsight.model import Model
-from beltsight.tuned import Choice, Tuning, machine_key
+from beltsight.tuned import Choice, Purpose, Tuning, machine_key
 
-Purpose = Literal["latency", "throughput"]
 BATCHES = (1, 4, 16)
 _ROUNDS = 3
 _SECONDS = 1.0

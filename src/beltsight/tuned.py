@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,7 +19,9 @@ from beltsight.engines import ENGINES
 from beltsight.errors import BeltsightError
 from beltsight.machine import describe_machine, usable_cores
 
+Purpose = Literal["latency", "throughput"]
 _LARGEST_STORE = 100_000  # bytes
+_ELSEWHERE = "name a folder that can be written with the environment variable BELTSIGHT_CACHE"
 
 
 class Choice(BaseModel):
@@ -72,8 +76,7 @@ def save_tuning(tuning: Tuning) -> Path:
         part.replace(path)
     except OSError as error:
         raise BeltsightError(
-            f"{path}: the choice cannot be stored: {error.strerror}; name a folder that can be "
-            "written with the environment variable BELTSIGHT_CACHE"
+            f"{path}: the choice cannot be stored: {error.strerror}; {_ELSEWHERE}"
         ) from error
     return path
 
@@ -101,26 +104,33 @@ def forget_tuning(model_hash: str) -> int:
     Raises:
         BeltsightError: the folder cannot be written.
     """
-    paths = list(_store_folder().glob(f"{model_hash[:32]}-*.json"))
+    folder = _store_folder()
     try:
-        for path in paths:
-            path.unlink(missing_ok=True)
+        names = os.listdir(folder)  # unlike a glob, it says so where it may not look
+        own = [name for name in names if re.fullmatch(f"{model_hash[:32]}-.*[.]json", name)]
+        for name in own:
+            (folder / name).unlink(missing_ok=True)
+    except FileNotFoundError:  # nothing was ever stored
+        return 0
     except OSError as error:
-        raise BeltsightError(f"{_store_folder()}: cannot be written: {error.strerror}") from error
-    return len(paths)
+        raise BeltsightError(
+            f"{folder}: what is stored cannot be removed: {error.strerror}; check its owner and "
+            f"mode, or {_ELSEWHERE}"
+        ) from error
+    return len(own)
 
 
-def stored_choice(model_hash: str, threads: int, streams: int) -> Choice | None:
+def stored_choice(model_hash: str, threads: int, purpose: Purpose) -> Choice | None:
     """The engine for this file on this machine, and its batch, where they were measured.
 
     Args:
         model_hash: of the model file.
         threads: as asked for; 0 means one per core.
-        streams: 1 wants the least latency, more want the most photos per second.
+        purpose: the least latency of one photo, or the most photos per second.
     """
-    if not _store_folder().is_dir():
+    if not os.path.isdir(_store_folder()):  # also where it may not be looked at
         return None
     tuning = stored_tuning(model_hash, threads or usable_cores())
     if tuning is None:
         return None
-    return tuning.latency if streams == 1 else tuning.throughput
+    return tuning.latency if purpose == "latency" else tuning.throughput

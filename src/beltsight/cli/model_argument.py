@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from beltsight.model import Model
+    from beltsight.tuned import Purpose
 
 DEFAULT = "default"
 
@@ -46,9 +48,12 @@ def open_model(
     threads: int = 0,
     streams: int = 1,
     engine: str | None = None,
+    purpose: Purpose | None = None,
     verify: bool = True,
 ) -> Model:
     """Load what the MODEL argument names; see :meth:`beltsight.model.Model.load`.
+
+    Where threads are asked for, OpenCV, which prepares photos, has no more of its own.
 
     Raises:
         ModelFileError: missing or no model; for a photo or folder it says that MODEL comes first.
@@ -57,12 +62,18 @@ def open_model(
     from beltsight.image import is_photo_path
     from beltsight.model import Model
 
-    if argument == DEFAULT:
-        return Model.load(threads=threads, streams=streams, engine=engine, verify=verify)
-    path = Path(argument)
-    if path.is_dir() or is_photo_path(path):
+    path = None if argument == DEFAULT else Path(argument)
+    # os.path: a folder that may not be looked at is none, and the file then says what is wrong.
+    if path is not None and (os.path.isdir(path) or is_photo_path(path)):
         raise ModelFileError(
             f"{argument} is no model file; the model comes first, e.g. 'default' for the "
             f"packaged one: default {argument}"
         )
-    return Model.load(path, threads=threads, streams=streams, engine=engine, verify=verify)
+    model = Model.load(
+        path, threads=threads, streams=streams, engine=engine, purpose=purpose, verify=verify
+    )
+    if threads:
+        import cv2
+
+        cv2.setNumThreads(max(1, threads // streams))
+    return model

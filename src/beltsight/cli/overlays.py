@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -52,7 +53,8 @@ class Overlays:
             note(f"beltsight: no heat map of line {number}: {error}")
         except OSError as error:
             raise BeltsightError(
-                f"--explain {folder}: cannot be written: {error.strerror}"
+                f"--explain {folder}: cannot be written: {error.strerror}; check its owner and "
+                "mode, or give another folder"
             ) from error
 
 
@@ -66,7 +68,7 @@ def check_folder(folder: Path, paths: Iterable[str]) -> None:
 
     own = folder.resolve()
     for path in map(Path, paths):
-        if path.is_dir() and own.is_relative_to(path.resolve()):
+        if os.path.isdir(path) and own.is_relative_to(path.resolve()):
             parts = own.relative_to(path.resolve()).parts
             if not any(part.startswith(".") for part in parts):
                 raise ConfigError(

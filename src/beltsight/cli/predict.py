@@ -107,13 +107,13 @@ def _open(argument: str, threads: int, engine: str | None, is_many: bool) -> Mod
     from beltsight.machine import usable_cores
 
     counted = threads or usable_cores()
-    streams = counted if is_many else 1
-    model = open_model(argument, threads=threads, streams=streams, engine=engine)
-    import cv2  # is there by now
-
-    # It has threads of its own, beyond those that were asked for.
-    cv2.setNumThreads(counted // streams)
-    return model
+    return open_model(
+        argument,
+        threads=counted,
+        streams=counted if is_many else 1,
+        engine=engine,
+        purpose="throughput" if is_many else "latency",
+    )
 
 
 def _bound(policy: str, model: Model, taxonomy: Taxonomy) -> Decider:
