@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,7 +11,7 @@ import pytest
 from tests.quantization.network import LAYERS, network, some_photos, write_network, write_photos
 from tests.tiny import tiny_training
 
-from beltsight.card import PurityCard, TaskCard, content_hash
+from beltsight.card import ParityCard, PurityCard, TaskCard, content_hash
 from beltsight.dataset import load_dataset
 from beltsight.errors import (
     ConfigError,
@@ -25,6 +26,7 @@ from beltsight.model import Model
 from beltsight.novelty import fit_novelty
 from beltsight.quantization import Bounds, QuantizeSettings, quantize
 from beltsight.quantization.calibration import choose_samples
+from beltsight.quantization.figures import measure_tasks
 
 # Of 20 photos one is 5 points.
 LOOSE = Bounds(min_agreement=0.8, max_accuracy_drop=0.11)
@@ -121,6 +123,26 @@ def test_layers_are_kept_until_the_answers_hold(data: Path, tmp_path: Path) -> N
     record = done.to_record()
     assert [len(trial["float_layers"]) for trial in record["trials"]] == [0, 1]
     assert record["bytes"] == out.stat().st_size
+
+
+def test_a_form_within_the_bounds_goes_before_one_that_agrees_more(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is well within them, so all forms are tried and the best is taken."""
+    found = iter([(0.95, -0.10), (0.91, 0.0), (0.93, 0.0), (0.92, 0.05)])
+    real = measure_tasks
+
+    def measured(*arguments: Any) -> dict[str, ParityCard]:
+        agreement, change = next(found)
+        update = {"agreement": agreement, "accuracy_change": change}
+        return {task: card.model_copy(update=update) for task, card in real(*arguments).items()}
+
+    monkeypatch.setattr("beltsight.quantization.run.measure_tasks", measured)
+    settings = dataclasses.replace(SETTINGS, bounds=Bounds(0.90, 0.05))
+    done = quantize(model, data, tmp_path / "int8.onnx", settings)
+    assert done.card.quantization is not None
+    assert done.card.quantization.parity["material"].agreement == 0.93
+    assert len(done.trials) == 4
 
 
 def test_asked_for_layers_stay_float(model: Path, data: Path, tmp_path: Path) -> None:

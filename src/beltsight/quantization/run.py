@@ -219,7 +219,8 @@ def quantize(
 def _best_form(
     material: _Material, settings: QuantizeSettings, progress: Progress
 ) -> tuple[_Form, tuple[Trial, ...]]:
-    """The first form that stays well within the bounds; failing that, the one that changes least.
+    """The first form that stays well within the bounds; failing that, the one that changes least,
+    of those within the bounds where there are any.
 
     Well within is half as many labels changed as the bounds allow: other photos may bring more.
     """
@@ -228,7 +229,7 @@ def _best_form(
     for kept in _choices(material, settings, progress):
         form = _form(material, settings, kept, progress)
         trials.append(form.trial)
-        if best is None or _agreement(form) > _agreement(best):
+        if best is None or _rank(form, settings.bounds) > _rank(best, settings.bounds):
             best = form
         if not broken_bounds(form.trial.parity, aim):
             best = form
@@ -237,9 +238,13 @@ def _best_form(
     return best, tuple(trials)
 
 
-def _agreement(form: _Form) -> tuple[float, float]:
-    found = form.trial.parity.values()
-    return min(p.agreement for p in found), min(p.accuracy_change for p in found)
+def _rank(form: _Form, bounds: Bounds) -> tuple[bool, float, float]:
+    parity = form.trial.parity
+    return (
+        not broken_bounds(parity, bounds),
+        min(found.agreement for found in parity.values()),
+        min(found.accuracy_change for found in parity.values()),
+    )
 
 
 def _choices(
@@ -300,8 +305,8 @@ def _float_file(model: Model, out: Path) -> Path:
         raise ConfigError("only a model that was loaded from a file can become int8")
     if out.resolve() == model.path.resolve():
         raise ConfigError(f"--out {out}: give another file than the model's own")
-    if out.is_dir() or not out.parent.is_dir():
-        raise ConfigError(f"--out {out}: give a file in a folder that exists")
+    if os.path.isdir(out) or not os.path.isdir(out.parent):
+        raise ConfigError(f"--out {out}: give a file in a folder that exists and can be read")
     if model.card.quantization is not None:
         raise ModelError(
             f"{model.path}: int8 already; give the float file that it came from "
