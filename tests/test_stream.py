@@ -125,7 +125,7 @@ def test_no_more_calls_at_once_than_streams(streams: int) -> None:
     assert most == streams
 
 
-def test_one_thread_or_one_batch_starts_none() -> None:
+def test_one_thread_or_one_photo_starts_none() -> None:
     seen = set()
 
     def compute(batch: NDArray[np.uint8]) -> dict[str, Floats]:
@@ -133,8 +133,49 @@ def test_one_thread_or_one_batch_starts_none() -> None:
         return number_of(batch)
 
     list(stream(map(numbered, range(9)), compute=compute, threads=1, streams=1))
-    list(stream([numbered(1), numbered(2)], compute=compute, threads=4, streams=4))
+    list(stream([numbered(1)], compute=compute, threads=4, streams=4))
     assert seen == {threading.get_ident()}
+
+
+@pytest.mark.parametrize(
+    ("count", "streams", "sizes"),
+    [
+        (2, 2, [1, 1]),
+        (5, 2, [3, 2]),
+        (16, 2, [8, 8]),
+        (31, 2, [16, 15]),
+        (33, 2, [16, 16, 1]),
+        (9, 4, [3, 3, 3]),
+        (5, 1, [5]),
+        (0, 2, []),
+    ],
+)
+def test_few_photos_are_shared_among_the_streams(
+    count: int, streams: int, sizes: list[int]
+) -> None:
+    seen: list[list[int]] = []
+
+    def compute(batch: NDArray[np.uint8]) -> dict[str, Floats]:
+        seen.append(batch[:, 0, 0, 0].tolist())
+        return number_of(batch)
+
+    got = stream(
+        map(numbered, range(count)), compute=compute, batch_size=16, streams=streams, threads=4
+    )
+    assert [int(outputs["n"][0]) for _, outputs in got] == list(range(count))
+    assert [len(batch) for batch in sorted(seen)] == sizes
+
+
+def test_what_ends_the_sources_comes_after_the_batches_before_it() -> None:
+    def broken() -> Any:
+        yield from map(numbered, range(5))
+        raise DecodeError("the archive is cut off")
+
+    got = []
+    with pytest.raises(DecodeError, match="cut off"):
+        for _, outputs in stream(broken(), batch_size=4):
+            got.append(int(outputs["n"][0]))
+    assert got == [0, 1, 2, 3]
 
 
 def test_reading_stays_a_few_batches_ahead() -> None:

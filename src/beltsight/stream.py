@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import chain, islice
+from math import ceil
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -47,7 +49,8 @@ def stream_outputs(
             outputs that were taken.
         prepare: decodes one photo; safe from several threads.
         compute: outputs, whose first axis is N, of uint8 (N, H, W, 3); safe from several threads.
-        batch_size: photos per call of ``compute``.
+        batch_size: photos per call of ``compute``; fewer where so few photos come that one of the
+            streams would have none.
         on_error: ``raise``, or ``record`` to give the ImageError in place of outputs.
         threads: in all; with 1 everything happens in the caller's.
         streams: calls of ``compute`` at once.
@@ -57,7 +60,8 @@ def stream_outputs(
     """
     gate, ending = threading.Semaphore(streams), threading.Event()
     workers = streams + 1
-    batches = _Batches(sources, batch_size, ahead=2 * workers)
+    shares = streams if threads > 1 else 1
+    batches = _Batches(sources, batch_size, shares, ahead=2 * workers)
 
     def answer(batch: list[S]) -> list[tuple[S, Outputs | ImageError]]:
         prepared = []
@@ -87,30 +91,57 @@ def stream_outputs(
 class _Batches(Generic[S]):
     """Photos in batches, and how much content those hold that are not answered yet."""
 
-    def __init__(self, sources: Iterable[S], size: int, ahead: int) -> None:
+    def __init__(self, sources: Iterable[S], size: int, shares: int, ahead: int) -> None:
         self._sources = sources
         self._size = size
+        self._shares = shares
         self._room_bytes = max(_HELD_BYTES, _HELD_BYTES_OF_A_BATCH * ahead)
         self._most_bytes = min(_MOST_BYTES_OF_A_BATCH, self._room_bytes // ahead)
         self._held_bytes = 0
 
     def __iter__(self) -> Iterator[list[S]]:
+        photos, size = self._begun()
         batch: list[S] = []
-        before_bytes = self._held_bytes
-        for source in self._sources:
-            batch.append(source)
-            self._held_bytes += _bytes_of(source)
-            if len(batch) == self._size or self._held_bytes - before_bytes > self._most_bytes:
+        batch_bytes = 0
+        for photo in photos:
+            batch.append(photo)
+            batch_bytes += _bytes_of(photo)
+            if len(batch) == size or batch_bytes > self._most_bytes:
                 yield batch
-                batch, before_bytes = [], self._held_bytes
+                batch, batch_bytes = [], 0
         if batch:
             yield batch
+
+    def _begun(self) -> tuple[Iterator[S], int]:
+        """All photos, and how many to a batch: where there are few, a share for each stream."""
+        photos = self._read()
+        if self._shares == 1:
+            return photos, self._size
+        first: list[S] = []
+        try:
+            for photo in islice(photos, self._shares * self._size):
+                first.append(photo)
+                if self._held_bytes > self._most_bytes:
+                    return chain(first, photos), self._size
+        except Exception as problem:  # comes at its turn: those before it are answered
+            return chain(first, _raised(problem)), self._size
+        return chain(first, photos), min(self._size, max(1, ceil(len(first) / self._shares)))
+
+    def _read(self) -> Iterator[S]:
+        for photo in self._sources:
+            self._held_bytes += _bytes_of(photo)
+            yield photo
 
     def has_room(self) -> bool:
         return self._held_bytes < self._room_bytes
 
     def let_go(self, rows: Iterable[tuple[S, object]]) -> None:
         self._held_bytes -= sum(_bytes_of(source) for source, _ in rows)
+
+
+def _raised(problem: Exception) -> Iterator[S]:
+    raise problem
+    yield  # which makes it an iterator
 
 
 def _bytes_of(source: Source | StoredPhoto) -> int:
