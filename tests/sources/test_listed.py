@@ -32,6 +32,12 @@ def test_lines_of_every_kind() -> None:
     assert listed(b"") == listed(b"\n\n") == []
 
 
+def test_a_mark_of_utf8_is_no_part_of_the_first_name() -> None:
+    assert listed(b"\xef\xbb\xbfa.jpg\r\nb.jpg\r\n") == ["a.jpg", "b.jpg"]
+    assert listed(b"\xef\xbb\xbf\nb.jpg") == ["b.jpg"]
+    assert listed(b"a.jpg\n\xef\xbb\xbfb.jpg") == ["a.jpg", "\ufeffb.jpg"]
+
+
 def test_nul_lets_a_name_hold_a_line_end() -> None:
     assert listed(b"a\nb.jpg\0c.jpg\r\0", null=True) == ["a\nb.jpg", "c.jpg\r"]
 

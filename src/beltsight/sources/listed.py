@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ def read_list(stream: io.BufferedIOBase, *, null: bool = False) -> Iterator[str]
         null: paths end with a NUL, as ``find -print0`` writes them, instead of a line end.
 
     Returns:
-        An iterator of paths; empty lines are passed over.
+        An iterator of paths; empty lines are passed over, and so is a mark of UTF-8 (BOM) at the
+        beginning.
 
     Raises:
         DatasetError: what comes is no list of paths.
@@ -49,6 +51,8 @@ def _path(line: bytes, number: int, null: bool) -> str:
             f"entry {number} of the list is over {_MAX_PATH_BYTES:,} bytes; expected one path per "
             "line, or with --null one per NUL"
         )
+    if number == 1:  # what editors on Windows put before the first
+        line = line.removeprefix(codecs.BOM_UTF8)
     if b"\0" in line:
         raise DatasetError(
             f"line {number} of the list holds a NUL, which no path can; expected one path per "
