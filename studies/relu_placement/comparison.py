@@ -1,9 +1,9 @@
 """Which placement is better, and how sure that is: pure functions over errors and answers.
 
 Two kinds of chance are kept apart. Other photos: paired tests over the test photos, seeds pooled.
-Other trainings: tests over cells, a cell being one size and seed with its own draw of weights. A
-training now and then fails outright (a class is never answered, or the loss is no number), so over
-cells medians and ranks are compared, and failures are counted.
+Other trainings: tests over cells, a cell being one size and seed with its own weights and order,
+while photos are shared. Some trainings fail outright (a class is never answered, or the loss
+is no number), so over cells medians and ranks are compared, and failures are counted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import friedmanchisquare, rankdata, spearmanr, wilcoxon
 from scipy.stats import t as student
 from studies.relu_placement.model import NAMES, PLACEMENTS, PUBLISHED_NAME
-from studies.tables import Marks, Share, difference
+from studies.tables import Marks, Share, difference, pooled
 
 Floats = NDArray[np.float64]
 _FLIPS = 19_999
@@ -26,7 +26,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Pair:
-    """How much more of the photos one placement answers wrongly than another, or than the rest.
+    """How much more of the photos one placement answers wrongly than another.
 
     Args:
         gap: in points, with the 95 % interval of a paired bootstrap over photos.
@@ -92,21 +92,15 @@ def sign_flip_p(values: Floats, seed: int = 0) -> float:
     return float((1 + (np.abs(sums) >= observed).sum()) / (1 + _FLIPS))
 
 
-def against_published(marks: Mapping[str, Marks]) -> dict[str, Pair]:
-    """Each other placement against the published winner: 15 pairs.
+def against(marks: Mapping[str, Marks], reference: str = PUBLISHED_NAME) -> dict[str, Pair]:
+    """Each other placement against one of them: 15 pairs.
 
     Args:
         marks: per placement (seeds, photos), 1 where right.
+        reference: name of the one.
     """
-    reference = marks[PUBLISHED_NAME]
-    return _pairs({name: (own, reference) for name, own in marks.items() if own is not reference})
-
-
-def against_rest(marks: Mapping[str, Marks]) -> dict[str, Pair]:
-    """Each placement against the mean of all others: 16 comparisons."""
-    total = np.sum(list(marks.values()), axis=0)
-    others = len(marks) - 1
-    return _pairs({name: (own, (total - own) / others) for name, own in marks.items()})
+    return _pairs({name: (own, marks[reference]) for name, own in marks.items()
+                   if name != reference})  # fmt: skip
 
 
 def _pairs(pairs: Mapping[str, tuple[Marks, Marks]]) -> dict[str, Pair]:
@@ -142,13 +136,15 @@ def over_cells(errors: Floats) -> dict[str, Pair]:
 
 
 def mean_interval(values: Floats) -> Share:
-    """The mean with its 95 % t interval; of one value, no interval (NaN).
+    """The mean with its 95 % t interval; of one value, no interval, of none, no mean (NaN).
 
     Example:
         >>> share = mean_interval(np.array([1.0, 2.0, 3.0]))
         >>> round(share.mean, 3), round(share.low, 3), round(share.high, 3)
         (2.0, -0.484, 4.484)
     """
+    if not len(values):
+        return Share(float("nan"), float("nan"), float("nan"))
     mean, count = float(values.mean()), len(values)
     if count < 2:
         return Share(mean, float("nan"), float("nan"))
@@ -166,43 +162,86 @@ def median_interval(values: Floats, seed: int = 0) -> Share:
     return Share(middle, float(low), float(high))
 
 
-def failures(errors: Floats) -> NDArray[np.bool_]:
-    """Which trainings failed outright: far above what the better placements of their cell reach.
-
-    The lower quartile stands for these, since a ReLU in the wrong place can fail half of all.
+def failures(errors: Floats, chance: float = 90.0) -> NDArray[np.bool_]:
+    """Which trainings failed outright: far above the best of their cell, or not far below chance.
 
     Args:
         errors: (cells, placements), in percent.
+        chance: error of a guess, in percent.
 
     Returns:
-        Where the error is over one and a half times the cell's lower quartile plus 5 points.
+        Where the error is over one and a half times the cell's best plus 5 points (a class of
+        MNIST that is never answered costs 10), or over three quarters of chance, whatever the best.
 
     Example:
         >>> failures(np.array([[2.0, 2.5, 3.0, 12.0, 98.0]])).tolist()
         [[False, False, False, True, True]]
     """
-    usual: Floats = np.percentile(errors, 25, axis=1, keepdims=True)
-    found: NDArray[np.bool_] = errors > 1.5 * usual + 5
+    limit = np.minimum(1.5 * errors.min(axis=1, keepdims=True) + 5, 0.75 * chance)
+    found: NDArray[np.bool_] = ~(errors <= limit)
     return found
 
 
-def relu_effects(errors: Floats) -> list[Share]:
-    """What a ReLU after each convolution changes, the other three being averaged over.
+@dataclass(frozen=True)
+class Effect:
+    """What one ReLU changes where both networks of a pair, with it and without, did not fail.
+
+    Args:
+        gap: error with it less error without, in points; mean and t interval over cells.
+        failed_with: trainings with it that failed.
+        failed_without: those without it.
+        trainings: on either side.
+    """
+
+    gap: Share
+    failed_with: int
+    failed_without: int
+    trainings: int
+
+
+def relu_effects(errors: Floats, chance: float = 90.0) -> list[Effect]:
+    """What a ReLU after each convolution changes: paired differences, the other three alike.
+
+    A ReLU on the logits makes trainings fail, so those of the first three convolutions are
+    compared without it: four pairs a cell. For the last, eight.
 
     Args:
         errors: (cells, placements), in percent.
+        chance: as for :func:`failures`.
 
     Returns:
-        For p1 to p4 the median error of the eight placements with the ReLU less the median of
-        the eight without, in points: below zero it helps. Mean and t interval over cells.
+        One for each of p1 to p4; NaN where every pair had a failure.
     """
-    has = np.array(PLACEMENTS)
-    return [
-        mean_interval(
-            np.median(errors[:, has[:, p]], axis=1) - np.median(errors[:, ~has[:, p]], axis=1)
-        )
-        for p in range(has.shape[1])
-    ]
+    has, lost = np.array(PLACEMENTS), failures(errors, chance)
+    found = []
+    for p in range(has.shape[1]):
+        asked = ~has[:, -1] | (p == has.shape[1] - 1)
+        # In the order of PLACEMENTS, the n-th with it is the pair of the n-th without.
+        own, other = np.flatnonzero(has[:, p] & asked), np.flatnonzero(~has[:, p] & asked)
+        whole = ~(lost[:, own] | lost[:, other])
+        gaps = np.where(whole, errors[:, own] - errors[:, other], 0).sum(axis=1)
+        cells = (gaps / np.maximum(whole.sum(axis=1), 1))[whole.any(axis=1)]
+        found.append(
+            Effect(
+                mean_interval(cells), int(lost[:, own].sum()), int(lost[:, other].sum()),
+                lost[:, own].size,
+            )
+        )  # fmt: skip
+    return found
+
+
+def kept_error(marks: Marks, lost: NDArray[np.bool_]) -> Share:
+    """Error in percent of the trainings that did not fail, of all where all did.
+
+    Args:
+        marks: (seeds, photos), 1 where right.
+        lost: (seeds,), which failed.
+
+    Returns:
+        Their mean, with the 95 % interval over photos.
+    """
+    share = pooled(marks if lost.all() else marks[~lost])
+    return Share(100 - 100 * share.mean, 100 - 100 * share.high, 100 - 100 * share.low)
 
 
 def mean_ranks(errors: Floats, seed: int = 0) -> list[Share]:
@@ -224,6 +263,40 @@ def friedman_p(errors: Floats) -> float:
     return float(friedmanchisquare(*errors.T).pvalue)
 
 
-def rank_agreement(errors: Floats, other: Floats) -> float:
-    """Spearman's correlation of the placements' errors in two experiments, medians over cells."""
-    return float(spearmanr(np.median(errors, axis=0), np.median(other, axis=0)).statistic)
+def rank_agreement(own: Floats, other: Floats, *, apart: bool = False) -> float:
+    """How alike single trainings order the placements: Spearman's correlation, mean over pairs.
+
+    Args:
+        own: (seeds, placements), errors.
+        other: likewise.
+        apart: leave out pairs of the same seed, which share their starting weights; with
+            ``other`` the same as ``own`` this is the yardstick: what chance alone leaves.
+
+    Returns:
+        -1 to 1; NaN where there is no pair to compare.
+    """
+    pairs = [
+        (a, b)
+        for i, a in enumerate(own)
+        for j, b in enumerate(other)
+        if not (apart and i == j) and np.ptp(a) and np.ptp(b)
+    ]
+    found = [float(spearmanr(a, b).statistic) for a, b in pairs]
+    return float(np.mean(found)) if found else float("nan")
+
+
+def agreement_by_size(errors: Mapping[int, Floats]) -> dict[int, float]:
+    """Per size: how alike its trainings order the placements as those of all other sizes do."""
+    return {
+        size: rank_agreement(own, np.concatenate([e for s, e in errors.items() if s != size]))
+        for size, own in errors.items()
+    }
+
+
+def best_name(errors: Floats) -> str:
+    """The placement with the lowest mean error, failed trainings among them.
+
+    Args:
+        errors: (cells, placements).
+    """
+    return NAMES[int(errors.mean(axis=0).argmin())]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -166,11 +166,16 @@ def resized(photos: Photos, size_px: int) -> Photos:
 def mnist_sets(folder: Path, job: Job, *, quick: bool = False) -> Sets:
     """MNIST for a job; the subset is the same for all jobs of one count.
 
+    Args:
+        folder: of the four idx files.
+        job: says what of it.
+        quick: few photos to measure on, those of "test" from the training file, too.
+
     Raises:
         DatasetError: a file is missing or damaged.
         SystemExit: fewer photos than asked for.
     """
-    known, test = read_mnist(folder)
+    known, unseen = read_mnist(folder)
     order = np.random.default_rng(_DRAW_SEED).permutation(len(known))
     held = min(_VALIDATION_PHOTOS, len(known) // 10)
     held_out, rest = order[:held], order[held:]
@@ -180,13 +185,13 @@ def mnist_sets(folder: Path, job: Job, *, quick: bool = False) -> Sets:
             f"{job.name}: asks for {count:,} training photos, but {folder} leaves {len(rest):,} "
             f"beside the {held:,} of validation"
         )
-    sets = Sets(known.take(rest[:count]), known.take(held_out), test if job.test else None, 10)
-    if quick:
-        few = sets.test.take(slice(_QUICK_PHOTOS)) if sets.test else None
-        sets = replace(sets, validation=sets.validation.take(slice(_QUICK_PHOTOS)), test=few)
+    validation, test = known.take(held_out), unseen
+    if quick:  # a slice is no reason to look at test
+        few = min(_QUICK_PHOTOS, held // 2)
+        validation, test = validation.take(slice(few)), validation.take(slice(few, 2 * few))
     size = job.size_px
-    measured = resized(sets.test, size) if sets.test else None
-    return Sets(resized(sets.train, size), resized(sets.validation, size), measured, 10)
+    measured = resized(test, size) if job.test else None
+    return Sets(resized(known.take(rest[:count]), size), resized(validation, size), measured, 10)
 
 
 @lru_cache(maxsize=4)
@@ -220,7 +225,7 @@ def load_sets(job: Job, folders: dict[str, Path], *, quick: bool = False) -> Set
     Args:
         job: says which.
         folders: of the data, by name.
-        quick: fewer photos to measure on.
+        quick: fewer photos to measure on, none of them from test.
 
     Raises:
         SystemExit: the folder of the data is not known.

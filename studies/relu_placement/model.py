@@ -13,6 +13,7 @@ from itertools import product
 from math import sqrt
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -88,6 +89,16 @@ class Shape:
         return (self.units[layer], (self.channels, *CHANNELS)[layer], side, side)
 
 
+def mixed_seed(*parts: int) -> int:
+    """One seed for the generator out of several numbers, each 0 or more.
+
+    Example:
+        >>> mixed_seed(0, 28, 0) == mixed_seed(0, 32, 0)
+        False
+    """
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
 def initial_weights(shape: Shape, scheme: Initialisation, seed: int) -> dict[str, Tensor]:
     """Weights that every placement starts from.
 
@@ -96,12 +107,13 @@ def initial_weights(shape: Shape, scheme: Initialisation, seed: int) -> dict[str
         scheme: ``he``: normal, deviation sqrt(2 / inputs); ``lecun``: sqrt(1 / inputs);
             ``matconvnet``: 0.01, as its MNIST example; biases are zero in all three. ``torch``:
             uniform to 1 / sqrt(inputs), biases too, as PyTorch does.
-        seed: of the draw.
+        seed: of the draw, together with the size of the photos: networks of two sizes share no
+            weights, or their results would not be independent.
 
     Returns:
         ``conv1.weight``, ``conv1.bias``, ... as PyTorch shapes them.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(mixed_seed(seed, shape.size_px, 0))
     weights: dict[str, Tensor] = {}
     for layer, name in enumerate(LAYERS):
         size = shape.weight_shape(layer)

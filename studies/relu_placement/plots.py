@@ -38,8 +38,7 @@ def draw_all(results: Path, experiments: dict[str, Experiment]) -> list[Path]:
     with mpl.rc_context(_STYLE):
         for name, experiment in experiments.items():
             folder = results / name
-            column = "test_error" if experiment.test else "val_error"
-            errors = read_errors(folder, column)
+            errors = read_errors(folder, experiment.column)
             if not errors:
                 continue
             drawn.append(_save(_curves(folder, experiment), results / f"{name}-curves.svg"))
@@ -87,7 +86,7 @@ def _curves(folder: Path, experiment: Experiment) -> Any:
     axes[0].yaxis.set_major_formatter(ScalarFormatter())
     axes[0].yaxis.set_minor_formatter(ScalarFormatter())
     axes[0].tick_params(axis="y", which="minor", labelsize=8)
-    axes[0].set_ylabel("validation error in %")
+    axes[0].set_ylabel("error in %, up to 1,000 validation photos")
     axes[0].set_xlabel("epochs")
     axes[0].xaxis.get_major_locator().set_params(integer=True)
     axes[1].set_yscale("log")
@@ -119,7 +118,7 @@ def _heat(errors: dict[tuple[str, int], Floats], experiment: Experiment) -> Any:
     order = {variant.name: place for place, variant in enumerate(experiment.variants)}
     keys = sorted(errors, key=lambda key: (order[key[0]], key[1]))
     table = np.array([np.median(errors[key], axis=0) for key in keys]).T
-    lost = np.array([failures(errors[key]).sum(axis=0) for key in keys]).T
+    lost = np.array([failures(errors[key], experiment.chance).sum(axis=0) for key in keys]).T
     labels = [key[0] if several else str(key[1]) for key in keys]
     above = table - table.min(axis=0)
     figure, axis = plt.subplots(
@@ -142,8 +141,9 @@ def _heat(errors: dict[tuple[str, int], Floats], experiment: Experiment) -> Any:
     axis.set_xlabel("" if several else "N")
     bar = figure.colorbar(drawn, ax=axis, extend="max", shrink=0.5, pad=0.02)
     bar.set_label("above the column's best, in points")
-    split = "Test" if experiment.test else "Validation"
-    _title(figure, f"{split} error in %, median over seeds; *: a seed failed")
+    _title(
+        figure, f"{experiment.split.capitalize()} error in %, median over seeds; *: a seed failed"
+    )
     return figure
 
 
@@ -168,9 +168,9 @@ def _ranking(cells: Floats, experiment: Experiment) -> Any:
         label.set_weight("bold" if label.get_text() == PUBLISHED_NAME else "normal")
     axes[0].invert_yaxis()
     axes[0].set_xlabel(f"mean rank over {len(cells)} cells (1 is best), 95 % interval")
-    split = "test" if experiment.test else "validation"
-    axes[1].set_xlabel(f"{split} error in %: each cell, and the median")
-    axes[1].set_xlim(_limits(cells[~failures(cells)]))
+    axes[1].set_xlabel(f"{experiment.split} error in %: each cell, and the median")
+    usual = cells[~failures(cells, experiment.chance)]
+    axes[1].set_xlim(_limits(usual if usual.size else cells))
     for axis in axes:
         _tidy(axis, "x")
     _title(figure, f"Ranking: {experiment.title}")
@@ -184,7 +184,7 @@ def _activity(folder: Path, experiment: Experiment) -> Any:
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 6.2), sharey=True, layout="constrained")
     panels = (("dead", "dead units in %"), ("zeros", "zeros in %"))
     for axis, (column, title) in zip(axes, panels, strict=True):
-        table = activity_means(rows, size, column, variant)
+        table = activity_means(rows, (variant, size), column)
         colours = mpl.colormaps["PuBu"].with_extremes(bad="#f4f4f4")
         axis.imshow(table, cmap=colours, vmin=0, vmax=100, aspect="auto")
         for (row, place), value in np.ndenumerate(table):

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from studies.relu_placement.comparison import holm, sign_flip_p
+from studies.relu_placement.comparison import LEVEL, holm, sign_flip_p
 from studies.runner import write_json
 from studies.study import Sweep
 from studies.sweep import open_sweep
@@ -35,6 +35,8 @@ REFERENCES = {"whole-": "whole-published", "": "published"}
 _QUICK_VARIANTS = ("published", "last-none")
 _COST_PHOTOS = 8
 _COST_ROUNDS = 5
+# Of a training of each recipe, on two cores.
+_EXPECTED_S = {"quick": 150.0, "full": 300.0}
 
 Floats = NDArray[np.float64]
 
@@ -82,9 +84,50 @@ def open_resnet(here: Path, out: Path, *, quick: bool, seeds: tuple[int, ...] = 
     return replace(sweep, results=results, runs=runs, only=only, seeds=seeds or sweep.seeds)
 
 
-def train_variants(sweep: Sweep, command: str) -> None:
-    """Train what has no result yet, and note the answers to the validation photos."""
-    train_sweep(sweep)
+def train_variants(sweep: Sweep, command: str, is_over: Callable[[], bool] = lambda: False) -> None:
+    """Train what has no result yet, and note the answers to the validation photos.
+
+    Args:
+        sweep: of study.toml.
+        command: that makes the results.
+        is_over: asked before each training whether the time is spent.
+
+    Raises:
+        SystemExit: the time is over, or some trainings failed.
+    """
+    failed, left = [], 0
+    for variant, seed in sweep.jobs():
+        if not sweep.file(variant.name, seed).exists() and is_over():
+            left += 1
+            continue
+        try:
+            train_sweep(replace(sweep, only=(variant.name,), seeds=(seed,)))
+        except SystemExit as error:
+            failed.append(str(error))
+    _note_answers(sweep, command)
+    if failed:
+        raise SystemExit("\n".join(failed))
+    if left:
+        raise SystemExit(
+            f"resnet: the time is over, {left} trainings are left; the same call goes on"
+        )
+
+
+def seconds_left(sweep: Sweep) -> tuple[int, float]:
+    """How many trainings have no result yet, and about how long they will take.
+
+    A training takes as long as those of its recipe took here, or as they took on two cores.
+    """
+    took: dict[str, list[float]] = {}
+    for result in load_results(sweep.results):
+        recipe = sweep.study.variant(result["variant"]).recipe
+        took.setdefault(recipe, []).append(float(result["seconds"]))
+    left = [v.recipe for v, seed in sweep.jobs() if not sweep.file(v.name, seed).exists()]
+    seconds = [np.mean(took.get(recipe) or [_EXPECTED_S[recipe]]) for recipe in left]
+    return len(left), float(np.sum(seconds))
+
+
+def _note_answers(sweep: Sweep, command: str) -> None:
     for result in load_results(sweep.results):
         model = sweep.folder(result["variant"], result["seed"]) / "model.onnx"
         if "correct" in result["val"] or not model.exists():
@@ -122,53 +165,74 @@ def resnet_text(folder: Path, notes: dict[str, str], cost: Sequence[dict[str, st
         cost: rows as :func:`measure_cost` gives them, or none.
     """
     marks = {name: _marks(folder, name) for name in notes}
-    marks = {name: each for name, each in marks.items() if each.size}
+    marks = {name: each for name, each in marks.items() if each}
     if not marks:
         return "Not run yet."
     speed = {row["variant"]: float(row["ms_per_photo"]) for row in cost}
-    pairs = {name: _reference(name) for name in marks if _reference(name) not in (name,)}
-    pairs = {name: other for name, other in pairs.items() if other in marks}
-    gaps = {name: marks[name] for name in pairs}
-    p_values = [sign_flip_p((own - marks[pairs[n]]).mean(axis=0)) for n, own in gaps.items()]
-    corrected = dict(zip(gaps, holm(p_values), strict=True))
+    gaps = {name: gap for name in marks if (gap := _gaps(marks, name)).size}
+    p_values = holm([sign_flip_p(gap.mean(axis=0)) for gap in gaps.values()])
+    corrected = dict(zip(gaps, p_values, strict=True))
     rows = [
         "| ReLUs | seeds | validation accuracy | against its published pair, in points | p | "
         "ms a photo |",
         "|---|---|---|---|---|---|",
     ]
-    for name, own in marks.items():
-        share, cells = pooled(own), "- | -"
-        if name in pairs:
-            gap = difference(own, marks[pairs[name]])
-            cells = (
-                f"{100 * gap.mean:+.1f} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f}) | "
-                f"{corrected[name]:.2g}"
-            )
+    for name, by_seed in marks.items():
+        share, cells = pooled(np.array(list(by_seed.values()))), "- | -"
+        if name in gaps:
+            cells = f"{_points(gaps[name], '{:+.1f} ({:+.1f} to {:+.1f})')} | {corrected[name]:.2g}"
         took = f"{speed[name]:.1f}" if name in speed else "-"
         rows.append(
-            f"| {name}: {notes[name]} | {len(own)} | {100 * share.mean:.1f} % "
+            f"| {name}: {notes[name]} | {len(by_seed)} | {100 * share.mean:.1f} % "
             f"({100 * share.low:.1f} to {100 * share.high:.1f}) | {cells} | {took} |"
         )
-    n = next(iter(marks.values())).shape[1]
+    n = len(next(iter(next(iter(marks.values())).values())))
     note = (
         f"{n} validation photos, which also chose the epoch; intervals and p over photos, seeds "
-        f"pooled, p corrected by Holm for {len(corrected)} comparisons. Weights of shared/weights, "
-        "which approximate the published ones. Time: exported file, two cores, best of "
-        f"{_COST_ROUNDS} rounds in turn."
+        "pooled (in pairs those that both have), p corrected by Holm for "
+        f"{len(corrected)} comparisons. Weights of shared/weights, which approximate the published "
+        f"ones. Time: exported file, two cores, best of {_COST_ROUNDS} rounds in turn."
     )
-    return "\n".join(rows) + f"\n\n{note}"
+    open_ones = {name: gap for name, gap in gaps.items() if corrected[name] >= LEVEL}
+    return "\n".join(rows) + f"\n\n{note}{_not_told_apart(open_ones)}"
+
+
+def _not_told_apart(gaps: Mapping[str, Floats]) -> str:
+    """That no p was found shows nothing to be equal; within what bounds, the interval says."""
+    if not gaps:
+        return ""
+    told = [f"{name} within {_points(gap, '{1:+.1f} to {2:+.1f}')}" for name, gap in gaps.items()]
+    return (
+        f" Not told apart from its pair, in points of accuracy: {'; '.join(told)}. So few photos "
+        "show no two to be equal."
+    )
+
+
+def _points(gap: Floats, form: str) -> str:
+    share = difference(gap, np.zeros_like(gap))
+    return form.format(100 * share.mean, 100 * share.low, 100 * share.high)
+
+
+def _gaps(marks: Mapping[str, Mapping[int, Floats]], name: str) -> Floats:
+    """(seeds that both have, photos): a variant's marks less its pair's; empty without any."""
+    other = _reference(name)
+    if other == name:
+        return np.array([])
+    shared = sorted(marks[name].keys() & marks.get(other, {}).keys())
+    return np.array([marks[name][seed] - marks[other][seed] for seed in shared])
 
 
 def _reference(name: str) -> str:
     return next(other for start, other in REFERENCES.items() if name.startswith(start))
 
 
-def _marks(folder: Path, name: str) -> Floats:
-    """(seeds, photos): 1 where right."""
-    found = []
+def _marks(folder: Path, name: str) -> dict[int, Floats]:
+    """By seed (photos,): 1 where right."""
+    found = {}
     for file in sorted(folder.glob(f"{name}-[0-9]*.json")):
         result = json.loads(file.read_text(encoding="utf-8"))
         if result.get("variant") == name and "correct" in result["val"]:
             correct = result["val"]["correct"]
-            found.append([float(sign) for label in sorted(correct) for sign in correct[label]])
-    return np.array(found)
+            signs = [float(sign) for label in sorted(correct) for sign in correct[label]]
+            found[int(result["seed"])] = np.array(signs)
+    return found

@@ -6,11 +6,12 @@
     errors.csv     per placement: losses and errors at the end
     curves.csv     per measured epoch and placement
     activity.csv   per ReLU: dead units, zeros
-    wrong.csv      per placement: places of the photos that were answered wrongly, for paired tests
+    wrong.csv      per placement: a bit per photo, 1 where wrong, packed (base64), for paired tests
 """
 
 from __future__ import annotations
 
+import base64
 import csv
 import os
 from collections import defaultdict
@@ -65,7 +66,7 @@ def keep_outcome(folder: Path, job: Job, outcome: Outcome, n_train: int, command
         own = {**key, "placement": name}
         errors.append({
             **own, "train_loss": _short(last.train_loss[place]),
-            "val_loss": _short(last.val_loss[place]),
+            "val_loss": _short(outcome.val_loss[place]),
             "val_error": _short(measured["validation"][place]),
             "test_error": _short(measured["test"][place]) if "test" in measured else "",
         })  # fmt: skip
@@ -78,8 +79,8 @@ def keep_outcome(folder: Path, job: Job, outcome: Outcome, n_train: int, command
         ]  # fmt: skip
         split = "test" if job.test else "validation"
         bits = outcome.wrong[split][place]
-        places = " ".join(map(str, np.flatnonzero(bits)))
-        wrong.append({**own, "split": split, "n": bits.size, "wrong": places})
+        packed = base64.b64encode(np.packbits(bits).tobytes()).decode()
+        wrong.append({**own, "split": split, "n": bits.size, "wrong": packed})
     activity = [
         {**key, "placement": each.placement, "layer": each.layer, "dead": _short(each.dead),
          "zeros": _short(each.zeros)}
@@ -89,14 +90,14 @@ def keep_outcome(folder: Path, job: Job, outcome: Outcome, n_train: int, command
     about = {
         **job.settings, **key, "n_train": n_train, "n_test": "", **counts,
         "train_minutes": round(last.seconds / 60, 2), "starts": outcome.starts,
+        "taken_from": outcome.taken_from,
         "processor": describe_machine()["processor"], "threads": torch.get_num_threads(),
         "torch": torch.__version__, "settings_sha256": job.digest, "command": command,
     }  # fmt: skip
     replace_rows(folder / "errors.csv", key, errors)
     replace_rows(folder / "curves.csv", key, curves)
     replace_rows(folder / "activity.csv", key, activity)
-    if job.experiment != "factors":  # its table asks for errors alone, and it would be large
-        replace_rows(folder / "wrong.csv", key, wrong)
+    replace_rows(folder / "wrong.csv", key, wrong)
     replace_rows(folder / "jobs.csv", key, [about])
 
 
@@ -113,6 +114,17 @@ def replace_rows(path: Path, key: Mapping[str, str], rows: Sequence[Mapping[str,
         writer.writeheader()
         writer.writerows(every)
     os.replace(part, path)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """A CSV of these rows; none where there are none."""
+    if not rows:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def read_errors(
@@ -135,15 +147,21 @@ def read_errors(
     }
 
 
-def read_marks(folder: Path, size_px: int) -> dict[str, NDArray[np.float64]]:
-    """Per placement (seeds, photos): 1 where right, 0 where wrong."""
-    found: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
-    rows = [row for row in read_rows(folder / "wrong.csv") if int(row["size_px"]) == size_px]
-    for row in sorted(rows, key=_order):
-        marks = np.ones(int(row["n"]))
-        marks[[int(place) for place in row["wrong"].split()]] = 0
-        found[row["placement"]].append(marks)
-    return {name: np.array(found[name]) for name in NAMES if name in found}
+def read_marks(folder: Path) -> dict[tuple[str, int], dict[str, NDArray[np.float64]]]:
+    """By variant and size, per placement (seeds, photos): 1 where right, 0 where wrong.
+
+    The photos are those of test where the experiment looks at it, else of validation.
+    """
+    found: dict[tuple[str, int], dict[str, list[NDArray[np.float64]]]] = {}
+    for row in sorted(read_rows(folder / "wrong.csv"), key=_order):
+        packed = np.frombuffer(base64.b64decode(row["wrong"]), np.uint8)
+        bits = np.unpackbits(packed, count=int(row["n"])).astype(np.float64)
+        own = found.setdefault((row["variant"], int(row["size_px"])), {})
+        own.setdefault(row["placement"], []).append(1.0 - bits)
+    return {
+        key: {name: np.array(own[name]) for name in NAMES if name in own}
+        for key, own in found.items()
+    }
 
 
 def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -50,7 +50,7 @@ class StackedNetwork(nn.Module):
         placements: S of them.
         weights: that each starts from.
         normalisation: as for :func:`~studies.relu_placement.model.plain_network`.
-        dtype: of the products; weights, logits and gradients of weights stay float32.
+        dtype: of the products but the last; weights, logits and gradients of weights stay float32.
     """
 
     def __init__(
@@ -96,13 +96,15 @@ class StackedNetwork(nn.Module):
             After the first two layers (B, S * units, side, side), pooled; after the others
             (S, B, units). The last are the logits.
         """
-        first, second, third, fourth = (each.to(self.dtype) for each in self.weights)
+        first, second, third = (each.to(self.dtype) for each in list(self.weights)[:3])
         values = _SharedFirst.apply(photos.to(self.dtype), first)
         one = self._finish(0, values)
         values = functional.conv2d(one, second, groups=len(self.placements))
         two = self._finish(1, functional.max_pool2d(values, 2))
         three = self._finish(2, torch.bmm(self._rows(two), third))
-        four = self._finish(3, torch.bmm(three, fourth).to(self.weights[3].dtype))
+        # Rounded to bfloat16, logits would tie.
+        fourth = self.weights[3]
+        four = self._finish(3, torch.bmm(three.to(fourth.dtype), fourth))
         return [one, two, three, four]
 
     def weights_of(self, place: int) -> dict[str, Tensor]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,12 @@ from studies.relu_placement.model import (
     PUBLISHED_NAME,
     Shape,
     initial_weights,
+    mixed_seed,
+    placement_name,
 )
 from studies.relu_placement.plan import Job, Recipe
 from studies.relu_placement.stacked import StackedNetwork, stack_losses, train_step
+from torch import Tensor
 
 from beltsight.train.activity import ActivityTally
 from beltsight.train.checkpoint import (
@@ -36,6 +39,7 @@ _RISE = 0.05  # of all steps
 _MEASURE_BATCH = 100
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 _CURVE_POINTS = 12
+CURVE_PHOTOS = 1000
 
 Bits = NDArray[np.bool_]
 Tell = Callable[[int, str], None]
@@ -49,7 +53,7 @@ class Epoch:
         epoch: from 1.
         seconds: of training alone, from the start of the job, all resumptions summed.
         train_loss: mean over the epoch's steps.
-        val_loss: on the validation photos, after it.
+        val_loss: on the first 1,000 validation photos, after it.
         val_error: share of them answered wrongly, 0 to 1.
     """
 
@@ -67,8 +71,8 @@ class Activity:
     Args:
         placement: its name.
         layer: ``conv1`` to ``conv4``.
-        dead: of units that gave zero for every photo.
-        zeros: of values that were zero; of the first two layers after the pool.
+        dead: of units that gave zero for every photo; NaN where the network diverged.
+        zeros: of values that were zero; of the first two layers after the pool; likewise.
     """
 
     placement: str
@@ -85,13 +89,19 @@ class Outcome:
         curve: one entry per measured epoch, the last among them.
         activity: one entry per ReLU.
         wrong: by split, (S, n): which photos each placement answered wrongly.
+        val_loss: on all validation photos, per placement.
         starts: how often the job was started.
+        trained: whether this call trained an epoch; if not, it measured networks that were there.
+        taken_from: the job whose networks they are, where it is another one.
     """
 
     curve: list[Epoch]
     activity: list[Activity]
     wrong: dict[str, Bits]
+    val_loss: list[float]
     starts: int
+    trained: bool = True
+    taken_from: str = ""
 
 
 @dataclass
@@ -106,14 +116,18 @@ class _State:
     curve: list[dict[str, Any]] = field(default_factory=list)
 
 
+_Kept = tuple[Path, _State]
+
+
 def run_job(
     job: Job,
     sets: Sets,
     folder: Path,
     tell: Tell = lambda epoch, line: None,
     enough: Callable[[], bool] = lambda: False,
+    kept: Sequence[Path] = (),
 ) -> Outcome | None:
-    """Train a job to its end, or go on with it.
+    """Train a job to its end, or go on with it, or measure its networks anew where they are kept.
 
     Args:
         job: what is trained.
@@ -121,13 +135,14 @@ def run_job(
         folder: of checkpoints.
         tell: told each epoch and a line on it.
         enough: asked after each epoch whether to stop for now.
+        kept: files in which networks of these settings may be kept; they are kept in the first.
 
     Returns:
         The outcome, or None where it was stopped; the same call then goes on.
 
     Raises:
         SystemExit: the checkpoint is of another configuration or of other photos.
-        ResumeError: the checkpoint is damaged.
+        ResumeError: the checkpoint or the file of kept networks is damaged.
         TrainError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,15 +150,19 @@ def run_job(
     state = _State(job.settings, sets.digest)
     network = make_network(job, sets)
     optimizer = make_optimizer(network, job.recipe)
+    taken: Path | None = None
     if file.exists():
         state = _resume(file, state, network, optimizer)
+    elif found := _take_kept(kept, state, network):
+        taken, state = found
     scaler = make_scaler(sets.train, job.recipe.inputs)
-    saved = time.monotonic()
+    saved, trained = time.monotonic(), state.epochs < job.recipe.epochs
+    curve_photos = sets.validation.take(slice(CURVE_PHOTOS))
     measured = measured_epochs(job.recipe.epochs)
     while state.epochs < job.recipe.epochs:
         losses = _run_epoch(network, optimizer, scaler, sets.train, job, state)
         if state.epochs in measured:
-            wrong, val_losses = measure(network, scaler, sets.validation)
+            wrong, val_losses = measure(network, scaler, curve_photos)
             errors = wrong.mean(axis=1).tolist()
             epoch = Epoch(state.epochs, state.seconds, losses, val_losses, errors)
             state.curve.append(vars(epoch))
@@ -156,7 +175,22 @@ def run_job(
             saved = time.monotonic()
         if stop:
             return None
-    return _outcome(network, scaler, sets, state)
+    if kept and taken is None:
+        kept[0].parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(kept[0], network.state_dict(), vars(state))
+    name = taken.stem if taken and taken.stem != job.name else ""
+    return replace(_outcome(network, scaler, sets, state), trained=trained, taken_from=name)
+
+
+def _take_kept(kept: Sequence[Path], fresh: _State, network: StackedNetwork) -> _Kept | None:
+    """Fill the network from the first file of the same settings and training photos."""
+    for path in kept:
+        if path.exists():
+            tensors, found = load_checkpoint(path)
+            if (found.get("settings"), found.get("photos")) == (fresh.settings, fresh.photos):
+                network.load_state_dict(tensors)
+                return path, _State(**found)
+    return None
 
 
 def make_network(job: Job, sets: Sets) -> StackedNetwork:
@@ -200,35 +234,47 @@ def steps_per_epoch(photos: int, batch_size: int) -> int:
 def measure(network: StackedNetwork, scaler: Scaler, photos: Photos) -> tuple[Bits, list[float]]:
     """Which photos each network answers wrongly, (S, n), and its mean cross-entropy.
 
-    An answer that is no number is wrong.
+    Right is an answer whose logit lies above all others: dead classes tie, and a tie is no answer.
     """
     network.eval()
     wrong, losses = [], torch.zeros(len(network.placements))
     for pixels, labels in photos.batches(_MEASURE_BATCH):
         logits = network(scaler(pixels))
-        right = (logits.argmax(dim=2) == labels) & logits.isfinite().all(dim=2)
-        wrong.append(~right)
+        wrong.append(~_is_right(logits, labels))
         losses += stack_losses(logits, labels) * len(labels)
     network.train()
     return torch.cat(wrong, dim=1).numpy(), (losses / len(photos)).tolist()
 
 
+def _is_right(logits: Tensor, labels: Tensor) -> Tensor:
+    """Bool (S, B) of logits (S, B, classes) and labels (B,)."""
+    own = logits[:, torch.arange(len(labels)), labels]
+    is_own = torch.nn.functional.one_hot(labels, logits.shape[2]).bool()
+    others = logits.masked_fill(is_own, -torch.inf).amax(dim=2)
+    return (own > others) & logits.isfinite().all(dim=2)
+
+
 @torch.inference_mode()
 def measure_activity(network: StackedNetwork, scaler: Scaler, photos: Photos) -> list[Activity]:
-    """Dead units and zeros of each ReLU of each placement."""
+    """Dead units and zeros of each ReLU of each placement; NaN for a network that diverged."""
     network.eval()
+    diverged = torch.zeros(len(network.placements), dtype=torch.bool)
     tallies = [ActivityTally() for _ in LAYERS]
     for pixels, _ in photos.batches(_MEASURE_BATCH):
-        for tally, given in zip(tallies, network.activations(scaler(pixels)), strict=True):
+        values = network.activations(scaler(pixels))
+        # What is no number in any layer is none in the logits.
+        diverged |= ~values[-1].isfinite().flatten(1).all(dim=1)
+        for tally, given in zip(tallies, values, strict=True):
             tally.add(given if given.ndim == 4 else given.permute(1, 0, 2).flatten(1))
     network.train()
     found = []
     for layer, tally in zip(LAYERS, tallies, strict=True):
         shape = (len(network.placements), -1)
         dead, zeros = tally.dead.double().view(shape).mean(1), tally.zeros.view(shape).mean(1)
+        dead[diverged] = zeros[diverged] = torch.nan
         found += [
-            Activity(name, layer, float(dead[place]), float(zeros[place]))
-            for place, (name, placement) in enumerate(zip(NAMES, PLACEMENTS, strict=True))
+            Activity(placement_name(placement), layer, float(dead[place]), float(zeros[place]))
+            for place, placement in enumerate(network.placements)
             if placement[LAYERS.index(layer)]
         ]
     return found
@@ -244,7 +290,7 @@ def _run_epoch(
 ) -> list[float]:
     """Every network's mean loss over the steps of one pass."""
     recipe, done = job.recipe, state.epochs
-    generator = torch.Generator().manual_seed(job.seed * 100_003 + done)
+    generator = torch.Generator().manual_seed(mixed_seed(job.seed, job.size_px, 1 + done))
     order = torch.randperm(len(train), generator=generator).numpy()
     steps = steps_per_epoch(len(order), recipe.batch_size)
     total = torch.zeros(len(network.placements))
@@ -293,11 +339,13 @@ def _resume(
 
 
 def _outcome(network: StackedNetwork, scaler: Scaler, sets: Sets, state: _State) -> Outcome:
-    wrong = {"validation": measure(network, scaler, sets.validation)[0]}
+    bits, losses = measure(network, scaler, sets.validation)
+    wrong = {"validation": bits}
     if sets.test is not None:
         wrong["test"] = measure(network, scaler, sets.test)[0]
     activity = measure_activity(network, scaler, sets.validation)
-    return Outcome([Epoch(**row) for row in state.curve], activity, wrong, state.starts)
+    curve = [Epoch(**row) for row in state.curve]
+    return Outcome(curve, activity, wrong, losses, state.starts)
 
 
 def _line(epoch: Epoch, epochs: int) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from studies.relu_placement import bench
 from studies.relu_placement.bench import measure_speed, vmap_training
-from studies.relu_placement.data import Photos, make_scaler, read_mnist, resized
+from studies.relu_placement.data import Photos, load_sets, make_scaler, read_mnist, resized
 from studies.relu_placement.model import (
     NAMES,
     PLACEMENTS,
@@ -80,6 +82,9 @@ def test_initial_weights_spread_as_their_scheme_says() -> None:
         weights = initial_weights(shape, scheme, 1)  # type: ignore[arg-type]
         assert float(weights["conv3.weight"].std()) == pytest.approx(deviation, rel=0.01)
         assert bool(weights["conv3.bias"].any()) == (scheme == "torch")
+    # Networks of two sizes share no weight, or their results would not be independent.
+    small = initial_weights(Shape(24), "torch", 1)
+    assert not any(torch.equal(small[name], weights[name]) for name in small)
     again = initial_weights(shape, "torch", 1)
     assert all(torch.equal(again[name], weights[name]) for name in weights)
 
@@ -167,8 +172,43 @@ def test_one_that_diverges_leaves_the_others_alone() -> None:
     assert torch.isfinite(stack.weights_of(1)["conv1.weight"]).all()
     pixels = (photos.permute(0, 2, 3, 1) * 255).byte().numpy()
     known = Photos(pixels, labels.numpy())
-    wrong, _ = measure(stack, make_scaler(known, "unit"), known)
+    scaler = make_scaler(known, "unit")
+    wrong, _ = measure(stack, scaler, known)
     assert wrong[0].all()
+    # What is no number is not zero: such a network must not count as one without dead units.
+    activity = measure_activity(stack, scaler, known)
+    with torch.no_grad():
+        stack.weights[1][150:] = float("nan")  # the fourth network's, which has ReLUs
+    lost = measure_activity(stack, scaler, known)
+    assert {each.placement for each in lost if np.isnan(each.dead)} == {NAMES[3]}
+    assert not any(np.isnan(each.dead) or np.isnan(each.zeros) for each in activity)
+
+
+def test_a_tie_is_no_answer() -> None:
+    """Networks of which all classes are dead give equal logits; none is right by its place."""
+    shape = Shape(16)
+    weights = {name: 0 * each for name, each in initial_weights(shape, "lecun", 0).items()}
+    stack = StackedNetwork(shape, PLACEMENTS, weights)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 1), np.uint8)
+    photos = Photos(pixels, np.arange(20) % 10)
+    wrong, _ = measure(stack, make_scaler(photos, "unit"), photos)
+    assert wrong.all()
+    with torch.no_grad():  # the third class alone is above the others
+        stack.biases[3].view(16, 10)[:, 2] = 0.5
+    wrong, _ = measure(stack, make_scaler(photos, "unit"), photos)
+    assert np.array_equal(wrong, np.tile(photos.labels != 2, (16, 1)))
+
+
+def test_logits_are_not_rounded() -> None:
+    shape = Shape(16)
+    stack = StackedNetwork(
+        shape, PLACEMENTS, initial_weights(shape, "lecun", 0), dtype=torch.bfloat16
+    )
+    values = stack.activations(batches(1, 16)[0][0])
+    assert values[2].dtype == torch.bfloat16 and values[3].dtype == torch.float32
+    assert not torch.equal(values[3], values[3].bfloat16().float())
+    losses = [train_step(stack, make_optimizer(stack, Recipe()), *each) for each in batches(2, 16)]
+    assert torch.isfinite(torch.stack(losses)).all()
 
 
 def test_activity_is_that_of_the_plain_networks() -> None:
@@ -212,9 +252,29 @@ def test_the_speed_is_measured_against_plain_pytorch() -> None:
     assert speeds[0].gap < 1e-4 and speeds[2].gap < 1e-4
     assert all(speed.plain_ms > 0 and speed.own_ms > 0 for speed in speeds)
     slow = replace(speeds[0], plain_ms=12.0, own_ms=10.0, gap=1e-3)
-    assert slow.misses == "N = 16, batch 4: 1.20x < 1.3x, losses differ by 1.0e-03"
+    assert slow.misses == "" and slow.wanted_ratio == 5.0  # wished for, no floor
+    large = replace(slow, size_px=28, batch_size=32)
+    assert large.misses == "N = 28, batch 32: 1.20x < 1.3x, losses differ by 1.0e-03"
+    assert large.wanted_ratio == 1.3 and replace(slow, size_px=64).wanted_ratio == 0.0
     with pytest.raises(SystemExit, match="12 photos do not fill a batch of 13"):
         measure_speed(photos, 16, 13, rounds=1, steps=1)
+
+
+def test_the_bench_tells_where_overhead_dominates(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def measured(photos: Photos, size_px: int, batch: int, *, rounds: int, steps: int) -> Any:
+        asked.append((size_px, batch))
+        assert photos.pixels.shape[1] == size_px and rounds and steps
+        return [bench.Speed("stacked", size_px, batch, 20.0, 10.0, (2.0, 1.9), 1e-6)]
+
+    monkeypatch.setattr(bench, "measure_speed", measured)
+    known = Photos(np.zeros((3, 28, 28, 1), np.uint8), np.zeros(3, np.int64))
+    rows, missed = bench.bench_rows(known, "the command")
+    assert {(16, 4), (16, 8), (28, 32), (28, 100), (64, 100)} <= set(asked) and missed == []
+    text = bench.bench_text([{name: str(value) for name, value in row.items()} for row in rows])
+    assert "| stacked | 28 | 32 | 10.0 | 20.0 | **2.00x** (1.9 to 2.0) | 1.3x | 1e-06 |" in text
+    assert text.count("| 5x, missed |") == 3 and text.count(" | - | 1e-06 |") == 2
 
 
 # Photos
@@ -229,6 +289,12 @@ def test_the_subset_is_the_same_and_apart_from_validation(tmp_path: Path) -> Non
     everything = {photo.tobytes() for photo in many.train.pixels}
     assert not everything & {photo.tobytes() for photo in many.validation.pixels}
     assert few.digest != many.digest
+    # A slice looks at no test photo: what stands in for them comes from the training file.
+    slice_of = load_sets(job_of(photos=50, size_px=28), {"mnist": folder}, quick=True)
+    assert slice_of.test is not None and len(slice_of.test) == len(slice_of.validation) == 12
+    both = [slice_of.validation.pixels, slice_of.test.pixels]
+    assert np.array_equal(np.concatenate(both), many.validation.pixels)
+    assert load_sets(job_of(photos=50, test=False), {"mnist": folder}, quick=True).test is None
     with pytest.raises(SystemExit, match=r"asks for 217 training photos, but .* leaves 216"):
         sets_of(folder, job_of(photos=217))
 
