@@ -95,7 +95,7 @@ def main() -> None:
     given = options(__doc__).parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    machine = conditions()
+    machine = conditions(given)
     rows = {name: summary(times) for name, times in time_draws(prepared_photos()).items()}
     for name, row in rows.items():
         spread = f"{row['ms_p10']:.2f} to {row['ms_p90']:.2f}, mean {row['ms_mean']:.2f}"

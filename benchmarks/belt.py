@@ -108,7 +108,7 @@ def main() -> None:
     given = parser.parse_args()
     keep_to_cores(1)
     cv2.setNumThreads(1)
-    machine = conditions()
+    machine = conditions(given)
     sim, drawn = draw(given)
     size = f"{drawn['metres']:.0f} m of belt with {len(sim.belt.truth)} items"
     print(f"{size}: {drawn['seconds']:.1f} s, {drawn['megabytes']:.0f} MB", flush=True)

@@ -39,7 +39,7 @@ def main() -> None:
     given = parser.parse_args()
     data = trashnet()
     keep_to_cores(2)
-    machine = conditions()
+    machine = conditions(given)
     results = [run_check(data) for _ in range(given.runs)]
     seconds = [second for second, _ in results]
     median = statistics.median(seconds)

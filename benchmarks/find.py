@@ -253,7 +253,7 @@ def main() -> None:
     import cv2
 
     cv2.setNumThreads(1)
-    about = conditions()
+    about = conditions(given)
     records, promised = {}, Score()
     for name in given.scenes:
         case = CASES[name]

@@ -149,7 +149,7 @@ def main() -> None:
         work = our_photos_per_second if given.side == "ours" else plain_photos_per_second
         print(work(data, given.steps))
         return
-    machine = conditions()
+    machine = conditions(given)
     result = measure(data, given.rounds, given.steps)
     check = Check("fine-tuning, times as fast as a plain script", result["ratio"], least=FLOOR)
     finish({**result, "machine": machine}, [check], given)

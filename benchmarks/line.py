@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--metres", type=float, default=100.0, help="of belt, which comes again")
     given = parser.parse_args()
     keep_to_cores(2)
-    about = conditions()
+    about = conditions(given)
     records = []
     for rate in given.rates:
         records.append(run_line(rate, given))

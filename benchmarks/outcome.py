@@ -6,7 +6,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from beltsight.bench import conditions_line, describe_conditions
 
 DEMO = Path(beltsight.__file__).parent / "assets" / "demo"
 REPOSITORY = Path(__file__).resolve().parents[1]
+MOST_LOAD = 0.5  # of a quiet machine; what has just ended falls below it within three minutes
+_LOOK_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,13 @@ def options(doc: str | None) -> argparse.ArgumentParser:
         "--assert", dest="check", action="store_true", help="fail where a promise is missed"
     )
     parser.add_argument("--out", type=Path, help="also write the figures to this file, as JSON")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="at most, for the machine to be quiet; 0 for a quick look",
+    )
     return parser
 
 
@@ -94,7 +104,7 @@ def begin(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, dict[str
     """What was asked for, and the machine; from here on it uses as many cores as threads."""
     given = parser.parse_args()
     keep_to_cores(given.threads)
-    return given, conditions()
+    return given, conditions(given)
 
 
 def network_record(what: str, machine: dict[str, Any], given: argparse.Namespace) -> dict[str, Any]:
@@ -124,13 +134,44 @@ def keep_to_cores(count: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
-def conditions() -> dict[str, Any]:
-    """The machine, which is also printed; call before measuring, to see whether it was quiet."""
+def conditions(given: argparse.Namespace) -> dict[str, Any]:
+    """The machine, once it is quiet, which is also printed; call before measuring.
+
+    Args:
+        given: of :func:`options`.
+
+    Returns:
+        Also ``waited_s``, and whether it was ``quiet``: where it was not within ``--wait``, it is
+        measured all the same, and says so.
+    """
+    waited_s = wait_for_quiet(given.wait)
     found = describe_conditions()
+    is_quiet = (found["load_before"] or 0.0) <= MOST_LOAD
     print(conditions_line(found), flush=True)
-    if (found["load_before"] or 0) > 0.5:
+    if not is_quiet:
         print("the machine is busy: these figures are not to be published", flush=True)
-    return found
+    return {**found, "waited_s": round(waited_s), "quiet": is_quiet}
+
+
+def wait_for_quiet(
+    most_s: float,
+    load: Callable[[], float] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> float:
+    """Wait until the mean load of the last minute is at most ``MOST_LOAD``, but not for ever.
+
+    Returns:
+        The seconds waited.
+    """
+    load = load or (lambda: os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
+    began_s, now = clock(), load()
+    if now > MOST_LOAD and most_s > 0:
+        print(f"load {now:.2f}: waiting for a quiet machine, {most_s:.0f} s at most", flush=True)
+    while now > MOST_LOAD and clock() - began_s < most_s:
+        sleep(_LOOK_EVERY_S)
+        now = load()
+    return clock() - began_s
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="to verify")
     parser.add_argument("--folder", type=Path, help="where the logs are made")
     given = parser.parse_args()
-    machine = conditions()
+    machine = conditions(given)
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         rate = measure_rate(folder / "rate.db", given.seconds)

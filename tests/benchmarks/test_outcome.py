@@ -13,13 +13,16 @@ from benchmarks.answers import accuracy, checks_of, compare, differences
 from benchmarks.archive import Watch, make_archive, watched
 from benchmarks.outcome import (
     Check,
+    conditions,
     finish,
     network_options,
     network_record,
     options,
     stream_options,
     trashnet,
+    wait_for_quiet,
 )
+from benchmarks.startup import time_runs
 
 from beltsight.records import Sample, TaskSpec
 
@@ -83,6 +86,60 @@ def test_photos_that_are_not_there_are_said(
     assert trashnet() == tmp_path / "trashnet"
 
 
+class Load:
+    """A clock that moves while one sleeps, and a load that falls with it."""
+
+    def __init__(self, *loads: float) -> None:
+        self.loads, self.now = list(loads), 100.0
+
+    def __call__(self) -> float:
+        return self.loads.pop(0) if len(self.loads) > 1 else self.loads[0]
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    ("loads", "most_s", "waited_s", "said"),
+    [
+        ((0.4,), 300.0, 0.0, ""),
+        ((3.0, 2.0, 0.5), 300.0, 10.0, "load 3.00: waiting for a quiet machine, 300 s at most\n"),
+        ((3.0,), 60.0, 60.0, "load 3.00: waiting for a quiet machine, 60 s at most\n"),
+        ((3.0,), 0.0, 0.0, ""),
+    ],
+)
+def test_a_busy_machine_is_waited_for_and_not_for_ever(
+    loads: tuple[float, ...],
+    most_s: float,
+    waited_s: float,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    load = Load(*loads)
+    assert wait_for_quiet(most_s, load, load.clock, load.sleep) == waited_s
+    assert capsys.readouterr().out == said
+
+
+@pytest.mark.parametrize(("load", "quiet"), [(0.5, True), (0.51, False)])
+def test_a_record_says_whether_the_machine_was_quiet(
+    load: float, quiet: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 9.0, 9.0))
+    found = conditions(options("x").parse_args(["--wait", "0"]))
+    assert (found["quiet"], found["waited_s"], found["load_before"]) == (quiet, 0, load)
+    assert ("not to be published" in capsys.readouterr().out) is not quiet
+
+
+def test_starting_up_reads_nothing_that_the_user_has_tuned(tmp_path: Path) -> None:
+    code = "import os, sys; open(sys.argv[1], 'a').write(os.environ['BELTSIGHT_CACHE'] + ' ')"
+    seen = tmp_path / "seen"
+    seconds = time_runs([sys.executable, "-c", code, str(seen)], 1, "elsewhere")
+    assert (len(seconds), seen.read_text()) == (1, "elsewhere elsewhere ")
+
+
 def samples() -> list[Sample]:
     labels = ("glass", "metal", "paper")
     return [Sample(Path(f"{name}/{name}1.jpg"), {"material": name}) for name in labels]
@@ -104,13 +161,13 @@ def test_differences_are_listed_by_the_references_margin() -> None:
 class Fixed:
     """A model whose answers stand."""
 
-    tasks = (TASK,)
-
-    def __init__(self, rows: Any) -> None:
+    def __init__(self, rows: Any, **others: Any) -> None:
         self.rows = np.array(rows)
+        self.answers = {"material": self.rows, **{k: np.array(v) for k, v in others.items()}}
+        self.tasks = tuple(TaskSpec(name, TASK.classes) for name in self.answers)
 
     def outputs(self, photos: Any, names: Any, batch_size: int) -> Any:
-        return {"material": self.rows}
+        return self.answers
 
     def probabilities(self, task: str, logits: Any) -> Any:
         return logits
@@ -126,6 +183,22 @@ def test_engines_are_judged_by_their_numbers() -> None:
         for who in ("openvino-cpu, float32", "x-bf16, bf16", "openvino-cpu, int8, rest float32")
     }
     assert list(verdicts.values()) == [[False], [True], [False, False]]
+
+
+def test_of_several_tasks_the_worst_one_counts() -> None:
+    """One changed label of nine in all is one of three in its task."""
+    even, other = np.eye(3), np.array([[0.4, 0.6, 0], [0, 1, 0], [0, 0, 1]])
+    before = Fixed(even, dirt=even, level=even)
+    labelled = [
+        Sample(sample.path, dict.fromkeys(("material", "dirt"), sample.labels["material"]))
+        for sample in samples()
+    ]
+    found = compare(before, Fixed(even, dirt=other, level=even), None, before.answers, labelled)
+    assert (found["labels_changed"], found["agreement"]) == (1, round(2 / 3, 5))
+    assert (found["accuracy"], found["loss_of_accuracy"]) == (1.0, round(1 / 3, 5))
+    assert found["tasks"]["level"]["accuracy"] is None
+    verdicts = [check.holds for check in checks_of("m", "openvino-cpu, int8", found)]
+    assert verdicts == [False, False]
 
 
 def test_an_archive_is_of_links(tmp_path: Path) -> None:
