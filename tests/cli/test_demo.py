@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import random
+import re
 import time
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from beltsight import load, load_dataset, model
 from beltsight.card import GoldenCard, TaskCard, content_hash
 from beltsight.config import ASSETS
 from beltsight.leak import find_leak
+from beltsight.records import Answer, Decision, Prediction
+from beltsight.report.demo import DemoPhoto
 
 DEMO = ASSETS / "demo"
 MATERIALS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
@@ -75,6 +78,33 @@ def test_the_table_and_the_page(packaged: Path, tmp_path: Path) -> None:
     assert page.count('class="tile bad"') == len(wrong)
     assert "http://" not in page
     assert "https://" not in page
+
+
+def demo_photo(kind: str) -> DemoPhoto:
+    said = {"material": "plastic" if kind else "cardboard", "contamination": "heavily"}
+    answers = {task: Answer(label, 0.9885, {label: 0.9885}) for task, label in said.items()}
+    prediction = Prediction(None, tasks=answers)
+    truths = {"material": "cardboard", "contamination": "clean"}
+    decision = Decision(prediction, "hand-sort", "hand-sort-cheaper", "default@1", "")
+    name = "cardboard/cardboard184.jpg"
+    return DemoPhoto(name, truths, prediction, decision, "data:,", {}, kind)
+
+
+@pytest.mark.parametrize("columns", [80, 139, 140])
+def test_the_table_fits_the_terminal(
+    columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = [demo_photo(""), demo_photo("grease on 16 %")]
+    monkeypatch.setattr("beltsight.report.demo.run_demo", lambda model: photos)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    result = beltsight("demo", "--out", tmp_path)
+    out = re.sub(r"\x1b\[[\d;]*m", "", result.out)
+    assert max(map(len, out.splitlines())) <= columns and "…" not in out
+    assert out.count("cardboard184.jpg   ") == 2
+    assert len(re.findall("hand-sort(?!-)", out)) == 2 and out.count("wrong") == 1
+    assert ("grease on 16 %" in out, "hand-sort-cheaper" in out) == (columns == 140,) * 2
+    assert ("The last 1 rows are photos with simulated dirt" in result.err) == (columns < 140)
 
 
 def test_json_agrees_with_the_table(packaged: Path, tmp_path: Path) -> None:

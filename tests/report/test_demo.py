@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -83,6 +84,16 @@ def test_dirt_maps_and_routes_are_shown_where_the_model_has_them(tmp_path: Path)
     assert "The dirt is simulated." in page
     assert page.count("data:image/jpeg") == 3 * len(photos)
     assert page.count("goes to") == len(photos)
+    level_is_wrong = [
+        photo
+        for photo in photos
+        if photo.right
+        and photo.prediction.tasks["contamination"].label != photo.truths["contamination"]
+    ]
+    assert level_is_wrong and not any(photo.all_right for photo in level_is_wrong)
+    assert page.count('class="tile bad"') == sum(not photo.all_right for photo in photos)
+    given = {photo.decision.reason for photo in photos if photo.decision}
+    assert set(re.findall(r'<dt><span class="tag">([a-z-]+)</span></dt><dd>\w', page)) == given
     record = demo_record(photos, "x")
     assert record["n"] == 36
     assert all(line["route"] and line["reason"] for line in record["photos"])

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from beltsight.report.demo import DemoPhoto
+
+_WIDE = 140  # columns of the whole table
 
 
 def command(
@@ -21,7 +25,7 @@ def command(
 
     The photos are from TrashNet's test split, six per class, drawn by a fixed seed.
     """
-    from beltsight.cli.console import note, print_json, print_table
+    from beltsight.cli.console import note, print_json
     from beltsight.errors import BeltsightError
     from beltsight.metrics import wilson_interval
     from beltsight.model import Model
@@ -39,11 +43,7 @@ def command(
     if json:
         print_json(record)
         return
-    has_routes = any(photo.decision for photo in photos)
-    heading = ("file", "truth", "answer", "confidence", "")
-    routed = ("dirt, simulated", "contamination", "route", "reason") if has_routes else ()
-    rows = [(*_answer_cells(p), *(_route_cells(p) if has_routes else ())) for p in photos]
-    print_table("", (*heading, *routed), rows)
+    is_short = _print_answers(photos)
     low, high = wilson_interval(record["right"], record["n"])
     note(
         f"{record['right']} of {record['n']} right (95 % interval {low:.0%} to {high:.0%}: "
@@ -51,9 +51,44 @@ def command(
     )
     figure = stated_test_figure(model)
     note(f"The card states {figure}." if figure else "The card states no test figure.")
-    if has_routes:
+    if any(photo.decision for photo in photos):
         note("Dirt is simulated: measure on your own labelled photos what that is worth.")
+    if is_short:
+        note(
+            f"The last {sum(bool(p.simulated) for p in photos)} rows are photos with simulated "
+            "dirt. Which, how sure the contamination is and the reasons are on the page, and here "
+            f"from {_WIDE} columns on."
+        )
     note(f"Open {page.resolve().as_uri()}")
+
+
+def _print_answers(photos: Sequence[DemoPhoto]) -> bool:
+    """The table; whether it is the short one, since the terminal is too narrow for all of it."""
+    from rich.console import Console
+
+    from beltsight.cli.console import print_table
+
+    console = Console()
+    has_routes = any(photo.decision for photo in photos)
+    if has_routes and console.is_terminal and console.width < _WIDE:
+        print_table(
+            "", ("file", "truth", "answer", "sure", "", "dirty", "route"), map(_short, photos)
+        )
+        return True
+    heading = ("file", "truth", "answer", "confidence", "")
+    routed = ("dirt, simulated", "contamination", "route", "reason") if has_routes else ()
+    rows = [(*_answer_cells(p), *(_route_cells(p) if has_routes else ())) for p in photos]
+    print_table("", (*heading, *routed), rows)
+    return False
+
+
+def _short(photo: DemoPhoto) -> tuple[str, ...]:
+    """Cells of 80 columns in all; the folder of a file is its truth."""
+    _, truth, label, sure, wrong = _answer_cells(photo)
+    level = photo.prediction.tasks.get("contamination")
+    route = photo.decision.route if photo.decision else ""
+    name = photo.file.rpartition("/")[2]
+    return name, truth, label, sure, wrong, level.label if level else "", route
 
 
 def _answer_cells(photo: DemoPhoto) -> tuple[str, ...]:

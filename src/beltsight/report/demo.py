@@ -8,7 +8,7 @@ from typing import Any
 
 from beltsight.config import ASSETS
 from beltsight.dataset.index import Dataset, load_dataset
-from beltsight.decide import Decider, bind
+from beltsight.decide import Decider, Reason, bind
 from beltsight.errors import DatasetError, PolicyError
 from beltsight.explain import explain, overlay, shrink
 from beltsight.image import decode
@@ -26,6 +26,17 @@ _PHOTO_SIDE = 360
 # Two items of each class get dirt, little and much; the kinds take turns.
 _SHARES = (0.16, 0.5)
 _KINDS = ("grease", "mud", "liquid", "food", "dust")
+# In short; docs/policy.md tells more of each.
+_REASONS = {
+    Reason.CONFIDENT: "the most probable answers lead there, and nowhere costs less; how sure one "
+    "of them is does not matter where its others lead to the same place",
+    Reason.LEAST_COST: "the most probable answers lead elsewhere, but here a mistake costs less",
+    Reason.HAND_SORT_CHEAPER: "in every stream a mistake would cost more than a hand",
+    Reason.PURITY: "the cheapest stream asks for more certainty",
+    Reason.ABSTAINED: "the model is less sure of an answer than it must be to give it",
+    Reason.NOVEL: "unlike anything that the model has seen",
+    Reason.NO_ANSWER: "the photo could not be answered",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +75,12 @@ class DemoPhoto:
     def right(self) -> bool:
         """Whether that is the truth."""
         return self.answer.label == self.truth
+
+    @property
+    def all_right(self) -> bool:
+        """Whether that of the contamination is the truth, too, where there is one."""
+        level = self.prediction.tasks.get(CONTAMINATION)
+        return self.right and (level is None or level.label == self.truths.get(CONTAMINATION))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +146,7 @@ def demo_page(photos: Sequence[DemoPhoto], model: Model) -> str:
         for task, answer in photo.prediction.tasks.items()
         for label in (*answer.probabilities, photo.truths.get(task, answer.label))
     }
+    given = {photo.decision.reason for photo in photos if photo.decision}
     decided = next((photo.decision for photo in photos if photo.decision), None)
     return render(
         "demo.html.j2",
@@ -141,6 +159,7 @@ def demo_page(photos: Sequence[DemoPhoto], model: Model) -> str:
         soiled=[photo for photo in photos if photo.simulated],
         shown={pair: taxonomy.show(*pair) for pair in labels},
         streams=load_policy().streams,
+        reasons=[(reason, text) for reason, text in _REASONS.items() if reason in given],
         policy_version=decided.policy_version if decided else None,
         right=right,
         n=len(plain),
