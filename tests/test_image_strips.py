@@ -74,7 +74,8 @@ def by_definition(path: Path, preparation: Preparation) -> NDArray[np.uint8]:
     """Pillow's pixels, scaled by OpenCV and laid on a plate of the fill."""
     with Image.open(path) as image:
         photo = np.array(image.convert("RGB"))
-    x0, y0, x1, y1 = letterbox_box(*photo.shape[:2], preparation)
+    height, width = photo.shape[:2]
+    x0, y0, x1, y1 = letterbox_box(height, width, preparation)
     plate = np.empty((preparation.height, preparation.width, 3), np.uint8)
     plate[:] = preparation.fill
     plate[y0:y1, x0:x1] = cv2.resize(photo, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)

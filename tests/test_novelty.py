@@ -57,7 +57,7 @@ def test_one_row_or_many_score_to_the_last_digit_as_defined(width: int) -> None:
         basis = novelty.basis.astype(np.float64)
         rest = centred - (centred @ basis.T) @ basis
         length = np.linalg.norm(table.astype(np.float64), axis=1)
-        return np.linalg.norm(rest, axis=1) / np.sqrt(length)
+        return np.asarray(np.linalg.norm(rest, axis=1) / np.sqrt(length))
 
     for table in (rows, *rows[:, None]):
         np.testing.assert_array_equal(novelty.score(table), defined(table))
