@@ -54,6 +54,20 @@ def test_bins_hold_equal_numbers_and_enough() -> None:
     assert hits == pytest.approx((right == 0).sum())
 
 
+def test_photos_of_one_item_widen_the_band_and_the_bins() -> None:
+    rng = np.random.default_rng(1)
+    sure, items = np.repeat(rng.uniform(0.6, 1, 60), 5), np.repeat(np.arange(60), 5)
+    right = np.where(np.repeat(rng.random(60), 5) < sure, 0, 1)
+    probabilities = np.stack([sure, 1 - sure], 1)
+    blind = confidence_figures(probabilities, right)
+    told = confidence_figures(probabilities, right, items=items)
+    assert told["calibration"]["error"] == blind["calibration"]["error"]
+    assert told["calibration"]["band"][1] > 1.5 * blind["calibration"]["band"][1]
+    for one, other in zip(told["reliability"], blind["reliability"], strict=True):
+        widths = [np.diff(each["interval"])[0] for each in (one, other)]
+        assert one["accuracy"] == other["accuracy"] and widths[0] > widths[1]
+
+
 def test_one_photo_has_no_calibration_but_a_curve() -> None:
     figures = confidence_figures(np.array([[0.9, 0.1]]), np.array([1]))
     assert figures["calibration"] is None and figures["accepted"] is None

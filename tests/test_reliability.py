@@ -138,6 +138,67 @@ def test_many_photos_are_simulated_in_blocks(monkeypatch: pytest.MonkeyPatch) ->
     assert check_calibration(confidences, correct, draws=150) == whole
 
 
+def draw_items(
+    n: int, photos: int, spread: float, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A perfectly calibrated model on items of several photos each, which are right or wrong
+    together: confidences of an item differ by ``spread``, and its surest photos fail last."""
+    generator = np.random.default_rng(seed)
+    items = np.repeat(np.arange(n), photos)
+    own = generator.beta(5, 1, n)[items] + spread * generator.normal(size=n * photos)
+    confidences = np.clip(own, 0.01, 0.99)
+    order = generator.permutation(len(items))
+    return confidences[order], (generator.random(n)[items] < confidences)[order], items[order]
+
+
+@pytest.mark.parametrize(("photos", "spread"), [(3, 0.0), (5, 0.0), (3, 0.1)])
+def test_a_calibrated_model_stays_inside_although_items_show_in_several_photos(
+    photos: int, spread: float
+) -> None:
+    inside = blind = 0
+    for seed in range(100):
+        confidences, correct, items = draw_items(120, photos, spread, seed)
+        inside += check_calibration(confidences, correct, items=items, draws=150).is_calibrated
+        blind += check_calibration(confidences, correct, draws=150).is_calibrated
+    # 95 % of 100, and four standard deviations of that count and of a band of 150 draws.
+    assert inside >= 95 - 4 * 2.8
+    assert blind < 80 < inside  # what it is for
+
+
+def test_an_overconfident_model_is_found_on_items_of_several_photos() -> None:
+    boasting = 0
+    for seed in range(20):
+        confidences, _, items = draw_items(150, 3, 0.0, seed)
+        lots = np.random.default_rng(100 + seed).random(150)
+        correct = lots[items] < np.clip(confidences - 0.2, 0, 1)
+        boasting += not check_calibration(
+            confidences, correct, items=items, draws=200
+        ).is_calibrated
+    assert boasting >= 18
+
+
+def test_photos_of_items_of_their_own_have_the_same_band() -> None:
+    confidences, correct = draw(200)
+    plain = check_calibration(confidences, correct, draws=500)
+    alone = check_calibration(confidences, correct, items=np.arange(200)[::-1], draws=500)
+    assert plain == alone
+    assert plain.band[1] == pytest.approx(0.088772, abs=5e-7)  # as it was before items were known
+
+
+def test_bins_of_photos_of_one_item_have_wider_intervals() -> None:
+    confidences, correct = np.repeat([0.6, 0.9], 30), np.arange(60) % 6 < 3
+    items = np.arange(60) // 3
+    wide = reliability_bins(confidences, correct, 2, items=items)
+    for own, one in zip(reliability_bins(confidences, correct, 2), wide, strict=True):
+        assert (own.n, own.accuracy) == (one.n, one.accuracy)
+        # Thirty photos of ten items that are right or wrong as a whole: nine of them.
+        assert one.interval == pytest.approx(wilson_interval(4.5, 9))
+        assert one.interval[0] < own.interval[0] < own.interval[1] < one.interval[1]
+    for call in (reliability_bins, check_calibration):
+        with pytest.raises(ConfigError, match=r"one item for each of 60 photos, got shape \(3,\)"):
+            call(confidences, correct, items=items[:3])
+
+
 def test_bad_input_is_named() -> None:
     nothing, three = np.zeros(0), np.zeros(3, bool)
     with pytest.raises(DatasetError, match="0 photos; at least 1"):

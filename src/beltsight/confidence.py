@@ -30,8 +30,8 @@ def confidence_figures(
         threshold: confidence from which on the model does not abstain, or None.
         novel: bool (N,) whether the model abstains since a photo looks unlike anything seen, or
             None where it cannot tell.
-        items: (N,) which item each photo shows, where items show in several; it widens the
-            interval of the purity.
+        items: (N,) which item each photo shows, where items show in several; it widens all
+            intervals and the band.
 
     Returns:
         ``calibration``: debiased error with the band of a perfectly calibrated model, None of
@@ -46,10 +46,12 @@ def confidence_figures(
     enough = len(labels) >= 2
     bins = min(CALIBRATION_BINS, max(1, len(labels) // _PHOTOS_A_BIN))
     return {
-        "calibration": check_calibration(confidences, correct).to_record() if enough else None,
+        "calibration": (
+            check_calibration(confidences, correct, items=items).to_record() if enough else None
+        ),
         "reliability": [
             {**asdict(one), "interval": list(one.interval)}
-            for one in reliability_bins(confidences, correct, bins)
+            for one in reliability_bins(confidences, correct, bins, items=items)
         ],
         "risk_coverage": risk_coverage(confidences, correct).to_record(),
         "accepted": _accepted(confidences, correct, threshold, novel, items),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beltsight.errors import ConfigError, DatasetError, ModelError
-from beltsight.metrics import CALIBRATION_BINS, wilson_interval
+from beltsight.metrics import CALIBRATION_BINS, share_interval
 
 _MOST_CELLS = 4_000_000  # of one block of simulated outcomes: 32 MB
 
@@ -29,7 +29,7 @@ class ReliabilityBin:
         n: photos in it, at least 1.
         confidence: their mean confidence.
         accuracy: share of them that were right.
-        interval: 95 % Wilson interval of the accuracy.
+        interval: 95 % Wilson interval of the accuracy, wider where photos show the same item.
     """
 
     low: float
@@ -48,7 +48,8 @@ class CalibrationCheck:
         error: debiased, 0 to 1: the root of the mean squared gap between confidence and accuracy
             over bins of equal mass, less the variance of each bin's accuracy, by which the plain
             square is too large, the more so the fewer photos there are; 0 where the subtraction
-            leaves nothing. A bin of one photo adds nothing.
+            leaves nothing. A bin of one photo adds nothing. The variance is that of photos of
+            different items: of the same ones the error is larger, and so is the band.
         band: 95 % of perfectly calibrated models with these confidences lie in it: from 0 to the
             95th percentile, since an error can only be too large.
         p_value: share of them whose error is at least as large; below 0.05 outside the band.
@@ -79,6 +80,8 @@ def reliability_bins(
     confidences: NDArray[np.floating],
     correct: NDArray[np.bool_],
     bins: int = CALIBRATION_BINS,
+    *,
+    items: NDArray[np.integer] | None = None,
 ) -> tuple[ReliabilityBin, ...]:
     """What a reliability diagram draws.
 
@@ -87,6 +90,7 @@ def reliability_bins(
         correct: (N,) whether the chosen class was right.
         bins: number of bins, at least 1, of about N / ``bins`` photos each, since confidences
             crowd near 1. Equal confidences share a bin.
+        items: (N,) which item each photo shows; None where each shows its own.
 
     Raises:
         DatasetError: no photos.
@@ -100,6 +104,7 @@ def reliability_bins(
         2 0.95 1.0
     """
     confidences, correct = check_answers(confidences, correct)
+    _check_items(items, len(correct))
     index = _bin_index(confidences, bins)
     found = []
     for number in np.unique(index):
@@ -112,7 +117,7 @@ def reliability_bins(
                 n=n,
                 confidence=float(values.mean()),
                 accuracy=hits / n,
-                interval=wilson_interval(hits, n),
+                interval=share_interval(correct[inside], None if items is None else items[inside]),
             )
         )
     return tuple(found)
@@ -123,18 +128,22 @@ def check_calibration(
     correct: NDArray[np.bool_],
     bins: int = CALIBRATION_BINS,
     *,
+    items: NDArray[np.integer] | None = None,
     draws: int = 2000,
     seed: int = 0,
 ) -> CalibrationCheck:
     """Whether the calibration error is larger than chance alone explains.
 
     Many times, outcomes are drawn from the model's own confidences, which makes it perfectly
-    calibrated, and the same debiased error is computed in the same bins.
+    calibrated, and the same debiased error is computed in the same bins. Photos of one item are
+    drawn together: the surer ones are right wherever a less sure one is. No dependence scatters
+    shares more, so that the band is rather too wide where photos of an item differ.
 
     Args:
         confidences: (N,) probability of the chosen class, 0 to 1.
         correct: (N,) whether the chosen class was right.
         bins: number of bins of equal mass.
+        items: (N,) which item each photo shows; None where each shows its own.
         draws: simulated models, at least 100.
         seed: the same seed gives the same band.
 
@@ -152,15 +161,17 @@ def check_calibration(
     if draws < 100:
         raise ConfigError(f"a 95 % band needs at least 100 draws, got {draws}")
     confidences, correct = check_answers(confidences, correct, least=2)
+    _check_items(items, len(correct))
     order = np.argsort(confidences, kind="stable")
     ranked, hits = confidences[order], correct[order]
     starts = _starts(_bin_index(ranked, bins))
+    lots = np.arange(len(ranked)) if items is None else _lots(np.asarray(items)[order])
     generator = np.random.default_rng(seed)
     block = max(1, _MOST_CELLS // len(ranked))
     parts = []
     for first in range(0, draws, block):
-        size = (min(block, draws - first), len(ranked))
-        parts.append(_squares(ranked, generator.random(size) < ranked, starts))
+        drawn = generator.random((min(block, draws - first), int(lots.max()) + 1))
+        parts.append(_squares(ranked, drawn[:, lots] < ranked, starts))
     simulated = np.concatenate(parts)
     square = _squares(ranked, hits[None], starts)[0]
     # Rounding must not tell a simulated copy of the real outcomes from them.
@@ -207,6 +218,17 @@ def check_answers(
             "of a model that was not trained to divergence"
         )
     return np.minimum(values, 1.0), outcomes
+
+
+def _check_items(items: NDArray[np.integer] | None, n: int) -> None:
+    if items is not None and np.shape(items) != (n,):
+        raise ConfigError(f"expected one item for each of {n} photos, got shape {np.shape(items)}")
+
+
+def _lots(items: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Which draw decides each photo: numbered as they come, so single photos keep their own."""
+    _, first, places = np.unique(items, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[places], np.int64)
 
 
 def _bin_index(confidences: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
