@@ -139,6 +139,7 @@ COSTS = {"wrong": 4, "hand_sort": 1}
         ({"rules": [{"materal": "paper", "route": "burn"}]}, "materal"),
         ({"levels": ["clean", "clean"]}, "distinct"),
         ({"kinds": ["none"]}, "kinds: expected two or more"),
+        ({"kinds": ["dust", "none", "organic"]}, "first means no dirt, and 'dust' stands before"),
         ({"without_contamination": "cleen"}, "did you mean 'clean'"),
         ({"without_dirt": "none"}, "without_dirt: 'none' cannot be assumed"),
         ({"streams": {**STREAMS, HAND_SORT: {"name": "By hand", "purity": 0.5}}}, "no purity"),

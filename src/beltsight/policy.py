@@ -22,8 +22,9 @@ from beltsight.taxonomy import Taxonomy
 MATERIAL, CONTAMINATION, DIRT = "material", "contamination", "dirt"
 HAND_SORT = "hand-sort"
 ANY = "*"
+NO_DIRT = "none"
 # Stand for the kinds of dirt in a policy that names none.
-_NO_KINDS = ("none", "any")
+_NO_KINDS = (NO_DIRT, "any")
 
 
 def _listed(value: Any) -> Any:
@@ -100,7 +101,8 @@ class Policy(_Part):
         name: letters, digits, ``_``, ``-`` and ``.``; it leads the version of every decision.
         version: of this policy, as its owner counts.
         levels: of contamination, from clean to worst.
-        kinds: of dirt, none first; empty where no rule reads dirt.
+        kinds: of dirt, first the one that means no dirt, whatever it is called; empty where no rule
+            reads dirt.
         without_contamination: the level taken for granted under a model without that task.
         without_dirt: the kind of dirt on every item that is not clean, under a model without
             that task.
@@ -256,6 +258,9 @@ def check_levels(policy: Policy, levels: Sequence[str], whose: str) -> None:
 def check_kinds(policy: Policy, kinds: Sequence[str], whose: str) -> None:
     """Whether these kinds of dirt are the policy's, in any order; where either has none, no matter.
 
+    A model's kinds stand in the order of the alphabet, so that only the policy's own order tells
+    which of them means no dirt.
+
     Raises:
         PolicyError: others.
     """
@@ -303,6 +308,11 @@ def _check_answers(policy: Policy) -> None:
                     f"rule {number}: {task} {wrong[0]!r} is not in the policy's "
                     f"{'levels' if task == CONTAMINATION else 'kinds'}; {nearest(wrong[0], known)}"
                 )
+    if NO_DIRT in policy.kinds[1:]:
+        raise PolicyError(
+            f"kinds: the first means no dirt, and {policy.kinds[0]!r} stands before {NO_DIRT!r}; "
+            f"write {NO_DIRT!r} first"
+        )
     _check_assumed("without_contamination", policy.without_contamination, policy.levels)
     _check_assumed("without_dirt", policy.without_dirt, policy.kinds[1:])
 
