@@ -14,6 +14,7 @@ from beltsight.card import content_hash
 from beltsight.dataset.soil import SoilOptions, check_levels, mask_name, soil_dataset
 from beltsight.errors import ConfigError, DatasetError, TaxonomyError
 from beltsight.records import Photo
+from beltsight.scene import load_dirt_settings
 from beltsight.taxonomy import load_taxonomy
 
 CLASSES = {"glass": (60, 140, 90), "metal": (110, 110, 125)}
@@ -216,6 +217,32 @@ def test_work_that_cannot_be_done_is_said(items: Path, tmp_path: Path) -> None:
         cv2.imwrite(str(photo), np.full((96, 128, 3), 200, np.uint8))
     with pytest.raises(DatasetError, match="nothing to soil"):
         soil_dataset(beltsight.load_dataset(items), tmp_path / "d")
+
+
+def test_a_kind_that_cannot_be_drawn_is_said_before_the_folder_is_begun(
+    items: Path, tmp_path: Path
+) -> None:
+    dataset, out = beltsight.load_dataset(items), tmp_path / "soiled"
+    known = load_dirt_settings()
+    never = known.kinds["grease"].model_copy(update={"weight": 0})
+    settings = known.model_copy(update={"kinds": {**known.kinds, "grease": never}})
+    for name, said in (("gresae", "did you mean 'grease'"), ("grease", "grease have no weight")):
+        with pytest.raises(ConfigError, match=said):
+            soil_dataset(dataset, out, SoilOptions(kinds=(name,)), settings=settings)
+        assert not out.exists()
+    done = soil_dataset(dataset, out, SoilOptions(copies=1, kinds=("grease",)))
+    assert done.n_photos == 12
+
+
+def test_made_photos_are_counted_by_material_whatever_the_order_of_columns(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    lines = ["path,contamination,material"]
+    for number, name in enumerate(("glass", "glass", "metal")):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), make_item(CLASSES[name], rng)[:, :, ::-1])
+        lines.append(f"{number}.png,clean,{name}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    dataset = beltsight.load_dataset(tmp_path / "labels.csv")
+    assert soil_dataset(dataset, tmp_path / "x").usable == {"glass": (2, 2), "metal": (1, 1)}
 
 
 def test_photos_that_do_not_decode_are_listed(items: Path, tmp_path: Path) -> None:

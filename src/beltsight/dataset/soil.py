@@ -34,6 +34,7 @@ from beltsight.dataset.soil_folder import (
 )
 from beltsight.errors import ConfigError, DatasetError, ImageError, TaxonomyError
 from beltsight.image import decode, read_photo_bytes
+from beltsight.policy import MATERIAL
 from beltsight.records import Floats, Photo, Sample
 from beltsight.scene import (
     LEVELS,
@@ -43,6 +44,7 @@ from beltsight.scene import (
     load_dirt_settings,
     vary_photo,
 )
+from beltsight.scene.dirt import check_kind
 
 _LEVEL, _DIRT, _CLEAN = "contamination", "dirt", LEVELS[0]
 _OWN_COLUMNS = ("group", "split", "mask", "source", "share", "kinds", "harmless")
@@ -154,6 +156,7 @@ def soil_dataset(
     for task in dataset.tasks:
         if task.name == _LEVEL:
             check_levels(task.classes, str(dataset.root), all_needed=task.ordered)
+    _check_kinds(options.kinds, chosen)
     check_folder(out)
     sources = [_Source(s, dataset.shown_path(s), _stratum(dataset, s)) for s in dataset.samples]
     with ThreadPoolExecutor(workers) as pool:
@@ -194,6 +197,17 @@ def check_levels(levels: Sequence[str], where: str, *, all_needed: bool = True) 
             f"{where}: the levels of contamination are {', '.join(levels)}, those of simulated "
             f"dirt {', '.join(LEVELS)}; name them alike in labels and taxonomy, since made photos "
             "are labelled with the latter"
+        )
+
+
+def _check_kinds(kinds: Sequence[str], settings: DirtSettings) -> None:
+    """Before anything is written: a folder that was begun refuses the corrected call."""
+    for name in kinds:
+        check_kind(name, settings)
+    if kinds and not any(settings.kinds[name].weight for name in kinds):
+        raise ConfigError(
+            f"no kind of dirt to draw from: {', '.join(kinds)} have no weight over 0 in the "
+            "settings; name others, or give one of them a weight"
         )
 
 
@@ -308,7 +322,8 @@ def _keep_original(source: _Source, out: Path) -> dict[str, Any]:
 
 
 def _stratum(dataset: Dataset, sample: Sample) -> str:
-    label = sample.labels.get(dataset.tasks[0].name, "without label")
+    names = [task.name for task in dataset.tasks]
+    label = sample.labels.get(MATERIAL if MATERIAL in names else names[0], "without label")
     return f"{label}, {sample.split}" if sample.split else label
 
 
