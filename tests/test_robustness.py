@@ -171,6 +171,59 @@ def test_only_clean_items_are_laid_over_others(
     assert asked == ["clean"] * 5
 
 
+def dirty_photos(photos: Path, columns: str) -> Path:
+    """A CSV with these columns: every second photo is called heavily contaminated."""
+    rows = []
+    for number, file in enumerate(sorted(photos.rglob("*.png"))):
+        cells = {
+            "path": str(file.relative_to(photos)),
+            "material": file.parent.name,
+            "contamination": ("clean", "heavily")[number % 2],
+        }
+        rows.append(",".join(cells[name] for name in columns.split(",")))
+    (photos / "labels.csv").write_text("\n".join([columns, *rows]))
+    return photos / "labels.csv"
+
+
+def test_the_order_of_columns_changes_nothing(photos: Path, tmp_path: Path) -> None:
+    model, found = two_tasks(tmp_path / "two.onnx"), []
+    for columns in ("path,material,contamination", "path,contamination,material"):
+        data = dirty_photos(photos, columns)
+        record = measure_robustness(model, data, "all", changes={"occlusion": [0.5]})
+        found.append(record["changes"]["occlusion"]["tasks"])
+    assert found[0]["material"]["severities"][1]["n"] == 9
+    assert found[0] == found[1]
+
+
+def test_dirt_that_another_item_may_hide_is_not_asked_for(photos: Path, tmp_path: Path) -> None:
+    data = dirty_photos(photos, "path,material,contamination")
+    model = two_tasks(tmp_path / "two.onnx")
+    changes = {"occlusion": [0.3, 0.5], "blur": [1.0]}
+    record = measure_robustness(model, data, "all", changes=changes)
+    tasks = record["changes"]["occlusion"]["tasks"]
+    # The five clean items, laid under clean ones, stay clean; all nine keep their material.
+    assert [row["n"] for row in tasks["contamination"]["severities"]] == [5, 5, 5]
+    assert [row["right"] for row in tasks["contamination"]["severities"]] == [5, 5, 5]
+    assert [row["n"] for row in tasks["material"]["severities"]] == [9, 9, 9]
+    blurred = record["changes"]["blur"]["tasks"]["contamination"]["severities"]
+    assert [(row["n"], row["right"]) for row in blurred] == [(9, 5), (9, 5)]
+
+
+def test_a_change_that_no_photo_allows_is_named(photos: Path, model: Model) -> None:
+    for label in ("green", "red"):
+        for file in (photos / label).iterdir():
+            file.unlink()
+    rows = [f"{file.relative_to(photos)},blue" for file in photos.rglob("*.png")]
+    flat = np.random.default_rng(1).integers(0, 255, (96, 128, 3)).astype(np.uint8)
+    cv2.imwrite(str(photos / "red" / "nothing.png"), flat)  # a class whose items cannot be cut out
+    lines = ["path,material", *rows, "red/nothing.png,red"]
+    (photos / "labels.csv").write_text("\n".join(lines))
+    changes = {"occlusion": [0.3], "blur": [1.0]}
+    record = measure_robustness(model, photos / "labels.csv", "all", changes=changes)
+    assert record["left_out"] == ["occlusion"]
+    assert record["changes"]["occlusion"]["tasks"] == {}
+
+
 def test_an_interrupted_call_goes_on(photos: Path, model: Model, tmp_path: Path) -> None:
     keep, asked = tmp_path / "keep", []
     changes = {"noise": [30.0], "blur": [2.0]}

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from beltsight.image import decode, read_photo_bytes
 from beltsight.leak import find_leak, refuse_known
 from beltsight.metrics import share_interval
 from beltsight.model import Model
+from beltsight.policy import MATERIAL
 from beltsight.records import Floats, Photo, Sample
 from beltsight.scene import CutOut, cut_out, find_foreground
 from beltsight.scene.damage import CHANGES, Changed, change_photo, check_change
@@ -44,8 +44,7 @@ _NOT_ASKED = -1
 _ITEM_SHARES = (0.03, 0.7)  # of the photo, that an item may take
 _OTHERS = 24
 _SOLID = 0.3  # least part of its box that an item takes which is laid over another
-_LEVEL, _CLEAN = "contamination", "clean"
-_DECIDED = MappingProxyType({"dirt": frozenset({_LEVEL, "dirt"})})
+_LEVEL, _DIRT, _CLEAN = "contamination", "dirt", "clean"
 _Ints = NDArray[np.int64]
 Progress = Callable[[str, int, int], None]
 
@@ -96,7 +95,9 @@ def measure_robustness(
         A record that JSON can hold: per change its unit and amounts (the neutral one first), and
         per task and amount ``n``, ``right`` and ``accuracy`` with ``interval`` (Wilson, 95 %,
         wider where photos show the same item);
-        ``mean`` is the mean accuracy over all amounts but the neutral one.
+        ``mean`` is the mean accuracy over all amounts but the neutral one. ``left_out``: changes
+        that no photo could be asked under, since no item has an outline that can be trusted, or,
+        under ``occlusion``, none is of another class.
 
     Raises:
         ConfigError: an unknown change or an impossible amount.
@@ -122,13 +123,15 @@ def measure_robustness(
         for name, amounts in wanted.items()
     ]
     items = items_of(samples)
+    records = {answered.change: _change_record(answered, items) for answered in found}
     return {
         "split": split,
         "data": str(dataset.root),
         "n": len(samples),
         "seed": seed,
         "model": {"name": model.card.name, "sha256": model.hash, "engine": model.engine.name},
-        "changes": {answered.change: _change_record(answered, items) for answered in found},
+        "changes": records,
+        "left_out": [name for name, record in records.items() if not record["tasks"]],
     }
 
 
@@ -142,7 +145,7 @@ def find_others(samples: Sequence[Sample], seed: int) -> list[tuple[Sample, CutO
     groups: dict[str, list[Sample]] = {}
     for place in np.random.default_rng(seed).permutation(len(samples)):
         sample = samples[place]
-        groups.setdefault(next(iter(sample.labels.values()), ""), []).append(sample)
+        groups.setdefault(_class_of(sample), []).append(sample)
     found: list[tuple[Sample, CutOut]] = []
     while groups and len(found) < _OTHERS:
         for label in sorted(groups):
@@ -236,11 +239,9 @@ class _Asking:
         if change == "dirt" and not _is_clean(sample):
             return None
         item = _item_mask(photo)
-        first = next(iter(sample.labels.values()), "")
+        own = _class_of(sample)
         strange = [
-            cut
-            for other, cut in others
-            if other.path != sample.path and next(iter(other.labels.values()), "") != first
+            cut for other, cut in others if other.path != sample.path and _class_of(other) != own
         ]
         if item is None or (change == "occlusion" and not strange):
             return None
@@ -253,11 +254,18 @@ def _is_clean(sample: Sample) -> bool:
     return sample.labels.get(_LEVEL, _CLEAN) == _CLEAN
 
 
+def _class_of(sample: Sample) -> str:
+    """The material, whatever the order of columns; without one the first label."""
+    return sample.labels.get(MATERIAL, next(iter(sample.labels.values()), ""))
+
+
 def _truth(sample: Sample, change: str, changed: Changed) -> dict[str, str]:
     """Labels of a changed photo. What a change decides never stays as it was: wet dirt has a
-    level and no class of ``dirt``, so nobody is asked for one."""
-    decided = _DECIDED.get(change, frozenset())
-    kept = {task: label for task, label in sample.labels.items() if task not in decided}
+    level and no class of ``dirt``, so nobody is asked for one; and of a dirty item that another
+    hides in part, nobody knows how much dirt can still be seen."""
+    decided = change == "dirt" or (change == "occlusion" and not _is_clean(sample))
+    gone = {_LEVEL, _DIRT} if decided else set()
+    kept = {task: label for task, label in sample.labels.items() if task not in gone}
     return {**kept, **changed.labels}
 
 
@@ -273,10 +281,12 @@ def _with_plain(answered: Answered, plain: Answered) -> Answered:
         return answered
     labels, answers = {}, {}
     for task, rows in answered.answers.items():
-        seen = (rows != _NOT_ASKED).any(axis=0)
-        first = np.where(seen, plain.labels[task][0], _NOT_ASKED)
-        labels[task] = np.vstack([first, answered.labels[task]])
-        answers[task] = np.vstack([np.where(seen, plain.answers[task][0], _NOT_ASKED), rows])
+        # Not what was answered: under a change the truth of some photos is not known.
+        asked = (answered.labels[task] != _NOT_ASKED).any(axis=0)
+        labels[task] = np.vstack(
+            [np.where(asked, plain.labels[task][0], _NOT_ASKED), answered.labels[task]]
+        )
+        answers[task] = np.vstack([np.where(asked, plain.answers[task][0], _NOT_ASKED), rows])
     return Answered(answered.change, (neutral, *answered.amounts), labels, answers)
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -134,6 +135,37 @@ def test_a_page_without_mistakes(model: Model, data: Path) -> None:
     page = evaluation_page(evaluate(model, good), model)
     assert "100.0 %" in page
     assert "<p>None.</p>" in page
+
+
+def severities(*tasks: str) -> dict[str, Any]:
+    row = {"n": 8, "right": 6, "accuracy": 0.75, "interval": [0.4, 0.9]}
+    return {task: {"severities": [row, row], "mean": 0.75} for task in tasks}
+
+
+def test_a_change_that_measured_nothing_is_named(evaluation: Evaluation, model: Model) -> None:
+    changes = {
+        "occlusion": {"title": "hidden", "unit": "of the item", "tasks": {}},
+        "blur": {"title": "blur", "unit": "px", "tasks": severities("material", "dirt")},
+        "dirt": {"title": "dirt", "unit": "share", "tasks": severities("dirt")},
+    }
+    record = {"changes": {name: {**each, "amounts": [0, 1]} for name, each in changes.items()}}
+    page = evaluation_page(replace(evaluation, robustness=record), model)
+    assert "Not measured: hidden, since no photo" in page
+    assert "<h3>hidden</h3>" not in page and "<h3>blur</h3>" in page
+    # One colour per task in all panels, and all tasks in the legend.
+    panels = page.partition("How it holds when photos get worse")[2].partition("How it was")[0]
+    assert panels.count('<polyline class="curve c0"') == 1
+    assert panels.count('<polyline class="curve c1"') == 2
+    assert '<span class="c0"><i></i>material</span><span class="c1"><i></i>dirt</span>' in page
+
+
+def test_photos_of_one_item_are_said_beside_the_band(model: Model, data: Path) -> None:
+    said = "all photos of an item being right or wrong together"
+    assert said not in evaluation_page(evaluate(model, data), model)
+    rows = (data / "labels.csv").read_text().splitlines()
+    grouped = [f"{row},{number // 2}" for number, row in enumerate(rows[1:])]
+    (data / "labels.csv").write_text("\n".join([f"{rows[0]},group", *grouped]))
+    assert said in evaluation_page(evaluate(model, data), model)
 
 
 def test_leaks_are_shown(evaluation: Evaluation, model: Model) -> None:

@@ -100,6 +100,8 @@ def evaluation_page(
         taxonomy: display names and colours; the packaged one by default.
     """
     known = taxonomy or load_taxonomy()
+    changes = list((evaluation.robustness or {}).get("changes", {}).values())
+    asked = list(dict.fromkeys(task for change in changes for task in change["tasks"]))
     title = f"{evaluation.card.name} on the {SPLIT_WORDS[evaluation.split]}"
     if evaluation.split == "all":
         title = f"{evaluation.card.name} on {SPLIT_WORDS['all']}"
@@ -114,10 +116,9 @@ def evaluation_page(
             name: result.accuracy_without(evaluation.twins or ())
             for name, result in evaluation.tasks.items()
         },
-        severities=[
-            severity_figure(change)
-            for change in (evaluation.robustness or {}).get("changes", {}).values()
-        ],
+        severities=[severity_figure(change, asked) for change in changes if change["tasks"]],
+        asked=asked,
+        left_out=[change["title"] for change in changes if not change["tasks"]],
         curves=_curves(history),
         facts=card_facts(evaluation.card),
     )

@@ -155,22 +155,24 @@ def _purity_at(curve: dict[str, Any], coverage: float) -> tuple[float, float]:
     return curve["coverage"][place], 1 - curve["risk"][place]
 
 
-def severity_figure(change: Mapping[str, Any]) -> dict[str, Any]:
+def severity_figure(change: Mapping[str, Any], asked: Sequence[str]) -> dict[str, Any]:
     """Accuracy of each task over the severity of a change, with 95 % intervals.
 
     Args:
         change: of :func:`beltsight.robustness.measure_robustness`. Amounts are spaced evenly, as
             they are steps of severity.
+        asked: all tasks that are drawn; their order gives the colours, the same for all changes.
     """
     amounts = change["amounts"]
     axes = Axes(330, 210, (0, max(1, len(amounts) - 1)), (0, 1), left=46, right=14)
     lines = []
-    for number, (task, found) in enumerate(change["tasks"].items()):
+    for task, found in change["tasks"].items():
         known = [(i, row) for i, row in enumerate(found["severities"]) if row["n"]]
         lows = [(i, row["interval"][0]) for i, row in known]
         highs = [(i, row["interval"][1]) for i, row in reversed(known)]
         band = " ".join(",".join(map(str, axes.point(i, share))) for i, share in [*lows, *highs])
         line = axes.line([i for i, _ in known], [row["accuracy"] for _, row in known])
+        number = asked.index(task)
         lines.append({"task": task, "number": number, "points": line, "band": band})
     return {
         "axes": axes,
