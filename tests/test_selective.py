@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
+from beltsight.calibrate import fit_temperature, likely_temperatures, softmax
 from beltsight.errors import ConfigError, DatasetError, ModelError
 from beltsight.selective import choose_threshold, choose_thresholds, risk_coverage
 
@@ -112,6 +113,45 @@ def test_certificates_hold_as_often_as_they_say() -> None:
     assert 0.3 * 400 < below < 0.7 * 400
 
 
+def about_chance(n: int, seed: int) -> np.ndarray:
+    """Logits (n, 3) of answers that are right with a probability close to 96.6 %."""
+    generator = np.random.default_rng(seed)
+    odds = np.log(0.966 / 0.034) + 0.1 * generator.normal(size=n)
+    right = 1 / (1 + np.exp(-odds))
+    second = generator.uniform(0.2, 0.8, n)
+    rest = 1 - right
+    return np.asarray(np.log(np.stack([right, rest * second, rest * (1 - second)], axis=1)))
+
+
+def test_certificates_hold_where_the_temperature_is_fitted_to_the_same_labels() -> None:
+    """No threshold reaches 97 % here, so that each certificate is a false one."""
+    broken = 0
+    for seed in range(300):
+        logits = 1.3 * about_chance(300, seed)  # too sure by a temperature of 1.3
+        chances = softmax(logits, 1.3).cumsum(axis=1)
+        lots = np.random.default_rng(1000 + seed).random((300, 1))
+        labels = (chances < lots).sum(axis=1)
+        fitted = softmax(logits, fit_temperature(logits, labels)).max(axis=1)
+        before = np.stack([softmax(logits, t).max(axis=1) for t in likely_temperatures(1.0)])
+        broken += choose_threshold(fitted, labels == 0, 0.97, before=before).is_certified
+    # 5 % of all validation sets, and three standard deviations of that count.
+    assert 0 < broken <= 15 + 3 * 3.8
+
+
+def test_labels_do_not_say_where_the_tests_begin() -> None:
+    confidences, correct = np.linspace(0.999, 0.9, 208), np.ones(208, bool)
+    correct[150:153] = False
+    sure, unsure = np.full((1, 208), 0.9999), np.linspace(0.999, 0.9, 208)[None]
+    # Sure of all, a model begins with all 208, of which two may be wrong: that ends the series.
+    assert choose_threshold(confidences, correct, 0.97, before=sure).certified is None
+    point = choose_threshold(confidences, correct, 0.97, before=unsure).certified
+    assert point is not None and point.accepted == 99
+    both = np.concatenate([sure, unsure])
+    assert choose_threshold(confidences, correct, 0.97, before=both).certified == point
+    with pytest.raises(ConfigError, match=r"guesses \(S, 208\) made before, got shape \(208,\)"):
+        choose_threshold(confidences, correct, 0.97, before=sure[0])
+
+
 def test_one_mistake_among_the_fewest_ends_the_series() -> None:
     confidences = np.linspace(0.999, 0.9, 99)
     assert choose_threshold(confidences, np.ones(99, bool), 0.97).is_certified
@@ -131,7 +171,8 @@ def test_too_few_photos_are_said_plainly() -> None:
     assert choice.statement == (
         "97 % purity cannot be certified with these 98 photos: 95 % confidence needs at least 99 "
         "accepted without a mistake, more with mistakes, and there are 98 in all; the threshold "
-        "0.000 is the best estimate (98 of 98 right, 96.3 % to 100 %, coverage 100 %)"
+        "0.000 is the best estimate, chosen on these photos (98 of 98 right, 96.3 % to 100 %, "
+        "coverage 100 %)"
     )
     one_more = choose_threshold(np.append(confidences, 0.999), np.ones(99, bool), 0.97)
     assert one_more.statement == (
@@ -159,7 +200,8 @@ def test_photos_that_the_model_knows_certify_nothing() -> None:
     assert bound.best == free.certified != free.estimated
     assert bound.statement == (
         "97 % purity is not certified, since these photos chose the model; the threshold 0.921 is "
-        "the best estimate (157 of 157 right, 97.7 % to 100 %, coverage 78.5 %)"
+        "the best estimate, chosen on these photos (157 of 157 right, 97.7 % to 100 %, coverage "
+        "78.5 %)"
     )
     record = bound.to_record()
     assert record["certified"] is None and record["known"] == "these photos chose the model"

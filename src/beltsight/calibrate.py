@@ -5,6 +5,8 @@ Source: Guo et al. 2017, "On Calibration of Modern Neural Networks".
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -94,6 +96,23 @@ def fit_temperature(
         else:
             low = left
     return float(np.exp((low + high) / 2))
+
+
+def likely_temperatures(usual: float) -> tuple[float, ...]:
+    """What the temperature may be, said before any photo is looked at.
+
+    Args:
+        usual: what it was before, above 0.
+
+    Returns:
+        Five equally likely values, rising, of what :func:`fit_temperature` takes temperatures for.
+
+    Example:
+        >>> [round(each, 2) for each in likely_temperatures(1.0)]
+        [0.53, 0.77, 1.0, 1.3, 1.9]
+    """
+    normal = NormalDist(float(np.log(usual)), _LOG_T_DEVIATION)
+    return tuple(float(np.exp(normal.inv_cdf(share))) for share in (0.1, 0.3, 0.5, 0.7, 0.9))
 
 
 def temperature_doubt(n: int, right: int, temperature: float) -> str | None:

@@ -21,12 +21,14 @@ def find_laxest(
 
     The series starts where the promised mistakes make a pass most probable and goes on to ever
     laxer selections; the first that fails ends it. Neither the start nor the order looks at the
-    mistakes that happened, which is why the level holds for the whole series.
+    mistakes that happened, which is why the level holds for the whole series. So ``promised`` must
+    not come from confidences that were fitted to the same labels.
 
     Args:
         counts: (K,) photos accepted, rising.
         mistakes: (K,) mistakes among them.
-        promised: (K,) mistakes among them that calibrated confidences expect.
+        promised: (K,) mistakes among them that the model expected before it saw their labels, or
+            (S, K) of as many equally likely guesses of how far its confidences were right.
         risk: share of mistakes that is not to be exceeded, 0 to 1.
         level: how often the answer may be wrong; so many photos are there that the last selection
             without a mistake would pass.
@@ -41,7 +43,7 @@ def find_laxest(
     """
     places, allowed = _series(counts, risk, level)
     start = int(np.argmax([
-        _poisson_cdf(most, float(promised[place]))
+        sum(_poisson_cdf(most, float(mean)) for mean in np.atleast_2d(promised)[:, place])
         for place, most in zip(places, allowed, strict=True)
     ]))  # fmt: skip
     certified = None

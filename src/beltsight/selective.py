@@ -8,7 +8,7 @@ one predicted class is the purity of the stream that the plant blows out for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from beltsight.certificate import find_laxest
 from beltsight.errors import ConfigError
 from beltsight.intervals import exact_interval, fewest_without_mistake
+from beltsight.purity import OperatingPoint, PurityChoice, StreamChoices
 from beltsight.reliability import check_answers
 
 
@@ -53,150 +54,6 @@ class RiskCoverage:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class OperatingPoint:
-    """What a threshold did on the validation photos.
-
-    Args:
-        threshold: accept where confidence >= threshold.
-        accepted: photos accepted.
-        right: accepted answers that were right.
-        n: photos.
-        interval: exact 95 % interval of the purity (Clopper and Pearson).
-    """
-
-    threshold: float
-    accepted: int
-    right: int
-    n: int
-    interval: tuple[float, float]
-
-    @property
-    def purity(self) -> float:
-        """Share of accepted answers that were right."""
-        return self.right / self.accepted
-
-    @property
-    def coverage(self) -> float:
-        """Share of photos accepted."""
-        return self.accepted / self.n
-
-    def to_record(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        record = {**asdict(self), "interval": list(self.interval)}
-        return {**record, "purity": self.purity, "coverage": self.coverage}
-
-
-@dataclass(frozen=True, slots=True)
-class PurityChoice:
-    """Thresholds for a wanted purity, and whether the photos suffice to vouch for it.
-
-    Args:
-        target: the purity asked for, 0 to 1.
-        confidence: of the certificate.
-        n: photos (of the stream, where it is one class).
-        mistakes: wrong answers among all of them that are not novel.
-        tested: the laxest point that passes the test, or None.
-        estimated: the laxest point whose measured purity reaches the target, or None. Its true
-            purity is about as likely below the target as above.
-        novel: photos that are accepted at no threshold, since they look unlike anything seen.
-        known: why a passed test on these photos proves nothing, in words; empty where it does.
-    """
-
-    target: float
-    confidence: float
-    n: int
-    mistakes: int
-    tested: OperatingPoint | None
-    estimated: OperatingPoint | None
-    novel: int = 0
-    known: str = ""
-
-    @property
-    def certified(self) -> OperatingPoint | None:
-        """The tested point, where the photos are new to the model."""
-        return None if self.known else self.tested
-
-    @property
-    def is_certified(self) -> bool:
-        """Whether there is a threshold that the photos vouch for."""
-        return self.certified is not None
-
-    @property
-    def best(self) -> OperatingPoint | None:
-        """The tested point, else the estimate; None where no threshold reaches the target."""
-        return self.tested or self.estimated
-
-    @property
-    def statement(self) -> str:
-        """The result in plain words."""
-        target, sure = f"{_percent(self.target)} purity", _percent(self.confidence)
-        left_out = f"; {self.novel} of {self.n} are unlike anything seen" if self.novel else ""
-        if self.certified:
-            point = self.certified
-            return (
-                f"{target} is certified with {sure} confidence at threshold {point.threshold:.3f}: "
-                f"{point.right} of {point.accepted} accepted were right, coverage "
-                f"{_percent(point.coverage)}{left_out}"
-            )
-        why = f"{target} is not certified, since {self.known}" if self.known else self._too_few
-        if self.best is None:
-            return f"{why}; no threshold reaches it on them either, so nothing is accepted"
-        point = self.best
-        return (
-            f"{why}; the threshold {point.threshold:.3f} is the best estimate ({point.right} of "
-            f"{point.accepted} right, {_percent(point.interval[0])} to "
-            f"{_percent(point.interval[1])}, coverage {_percent(point.coverage)}){left_out}"
-        )
-
-    @property
-    def _too_few(self) -> str:
-        left = self.n - self.novel
-        fewest = fewest_without_mistake(self.target, self.confidence)
-        most = "" if left >= fewest else f", and there are {left} in all"
-        photos = "1 photo" if left == 1 else f"{left} photos"
-        return (
-            f"{_percent(self.target)} purity cannot be certified with these {photos}: "
-            f"{_percent(self.confidence)} confidence needs at least {fewest} accepted without a "
-            f"mistake, more with mistakes{most}"
-        )
-
-    def to_record(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        points = {
-            "certified": self.certified, "estimated": self.estimated, "chosen": self.best
-        }  # fmt: skip
-        return {
-            "target": self.target,
-            "confidence": self.confidence,
-            "n": self.n,
-            "novel": self.novel,
-            "mistakes": self.mistakes,
-            "known": self.known or None,
-            **{name: point and point.to_record() for name, point in points.items()},
-            "statement": self.statement,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class StreamChoices:
-    """Thresholds for a wanted purity of all answers together and of each predicted class.
-
-    Args:
-        overall: one threshold for every answer.
-        per_class: class name -> the choice for the photos that got this answer; a class that was
-            never answered has none.
-    """
-
-    overall: PurityChoice
-    per_class: dict[str, PurityChoice] = field(default_factory=dict)
-
-    def to_record(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        streams = {name: choice.to_record() for name, choice in self.per_class.items()}
-        return {"overall": self.overall.to_record(), "per_class": streams}
-
-
 def risk_coverage(confidences: NDArray[np.floating], correct: NDArray[np.bool_]) -> RiskCoverage:
     """The risk-coverage curve and the area below it.
 
@@ -219,7 +76,8 @@ def risk_coverage(confidences: NDArray[np.floating], correct: NDArray[np.bool_])
         >>> curve.risk.round(3).tolist(), round(curve.area, 4), round(curve.excess_area, 4)
         ([0.0, 0.0, 0.333, 0.25], 0.1458, 0.0833)
     """
-    ranked = _rank(*check_answers(confidences, correct))
+    values, outcomes = check_answers(confidences, correct)
+    ranked = _rank(values, outcomes, values[None])
     n, mistakes = ranked.n, int(ranked.mistakes[-1])
     counts = np.arange(1, n + 1)
     wrong = np.interp(counts, [0, *ranked.counts], [0, *ranked.mistakes])
@@ -241,6 +99,7 @@ def choose_threshold(
     target: float,
     *,
     confidence: float = 0.95,
+    before: NDArray[np.floating] | None = None,
     novel: NDArray[np.bool_] | None = None,
     known: str = "",
 ) -> PurityChoice:
@@ -258,7 +117,12 @@ def choose_threshold(
         correct: (N,) whether the chosen class was right.
         target: purity, 0 to 1, ends excluded.
         confidence: a threshold is certified whose purity is below the target in at most
-            ``1 - confidence`` of all validation sets.
+            ``1 - confidence`` of all validation sets; in about so many where ``confidences`` of
+            more than two classes were fitted to these labels, which may swap answers of nearly the
+            same confidence.
+        before: (S, N) the confidences from before these labels were used for anything, as S equally
+            likely guesses; needed where ``confidences`` were fitted to them. They say where the
+            tests begin.
         novel: (N,) photos that are not accepted whatever their confidence; none by default.
         known: why the model knows some of these photos, so that nothing is certified; empty where
             they are new to it.
@@ -280,11 +144,12 @@ def choose_threshold(
     """
     fewest = fewest_without_mistake(target, confidence)
     confidences, correct = check_answers(confidences, correct)
+    guesses = _guesses(before, confidences)
     left = ~_flags(novel, len(confidences))
     n, n_novel = len(left), int((~left).sum())
     if not left.any():
         return PurityChoice(target, confidence, n, 0, None, None, n_novel, known)
-    ranked = _rank(confidences[left], correct[left])
+    ranked = _rank(confidences[left], correct[left], guesses[:, left])
     reached = np.flatnonzero(ranked.mistakes <= (1.0 - target) * ranked.counts + 1e-9)
     tested = None
     if ranked.n >= fewest:
@@ -310,6 +175,7 @@ def choose_thresholds(
     target: float,
     *,
     confidence: float = 0.95,
+    before: NDArray[np.floating] | None = None,
     novel: NDArray[np.bool_] | None = None,
     known: str = "",
 ) -> StreamChoices:
@@ -321,7 +187,7 @@ def choose_thresholds(
         classes: C names.
         target: purity, 0 to 1, ends excluded.
         confidence: of each certificate by itself.
-        novel, known: as for :func:`choose_threshold`.
+        before, novel, known: as for :func:`choose_threshold`.
 
     Raises:
         DatasetError: no photos.
@@ -336,6 +202,7 @@ def choose_thresholds(
         )
     answers, confidences = table.argmax(axis=1), table.max(axis=1)
     right, strange = answers == truth, _flags(novel, len(table))
+    guesses = _guesses(before, confidences)
 
     def choose(mine: NDArray[np.bool_]) -> PurityChoice:
         return choose_threshold(
@@ -343,6 +210,7 @@ def choose_thresholds(
             right[mine],
             target,
             confidence=confidence,
+            before=guesses[:, mine],
             novel=strange[mine],
             known=known,
         )
@@ -359,6 +227,17 @@ def _flags(given: NDArray[np.bool_] | None, n: int) -> NDArray[np.bool_]:
     return flags.astype(np.bool_)
 
 
+def _guesses(
+    before: NDArray[np.floating] | None, confidences: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    guesses = confidences[None] if before is None else np.asarray(before, np.float64)
+    if guesses.ndim != 2 or guesses.shape[1:] != confidences.shape:
+        raise ConfigError(
+            f"expected guesses (S, {len(confidences)}) made before, got shape {guesses.shape}"
+        )
+    return guesses
+
+
 @dataclass(frozen=True, slots=True)
 class _Ranked:
     """Photos from most to least confident, one entry per distinct confidence."""
@@ -366,7 +245,7 @@ class _Ranked:
     values: NDArray[np.float64]
     counts: NDArray[np.int64]  # at or above the value
     mistakes: NDArray[np.int64]  # among them
-    promised: NDArray[np.float64]  # mistakes that the confidences promise among them
+    promised: NDArray[np.float64]  # (S, entries) mistakes among them by S guesses made beforehand
 
     @property
     def n(self) -> int:
@@ -388,13 +267,13 @@ class _Ranked:
         return middle if next_below < middle else least
 
 
-def _rank(confidences: NDArray[np.float64], correct: NDArray[np.bool_]) -> _Ranked:
+def _rank(
+    confidences: NDArray[np.float64], correct: NDArray[np.bool_], guesses: NDArray[np.float64]
+) -> _Ranked:
     order = np.argsort(-confidences, kind="stable")
     values = confidences[order]
     last = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)
     mistakes = np.cumsum(~correct[order])[last]
-    return _Ranked(values[last], last + 1, mistakes, np.cumsum(1.0 - values)[last])
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}".removesuffix(".0") + " %"
+    return _Ranked(
+        values[last], last + 1, mistakes, np.cumsum(1.0 - guesses[:, order], axis=1)[:, last]
+    )

@@ -12,7 +12,8 @@ from beltsight.card import PurityCard, TaskCard
 from beltsight.config import nearest
 from beltsight.errors import ConfigError
 from beltsight.policy import MATERIAL
-from beltsight.selective import StreamChoices, choose_thresholds
+from beltsight.purity import StreamChoices
+from beltsight.selective import choose_thresholds
 
 ACCEPTS_NOTHING = math.nextafter(1.0, 2.0)
 """A threshold over every confidence: a softmax reaches exactly 1."""
@@ -43,6 +44,7 @@ def set_threshold(
     labels: NDArray[np.int64],
     target: float,
     *,
+    before: NDArray[np.float64] | None = None,
     novel: NDArray[np.bool_] | None = None,
     known: str = "",
 ) -> tuple[TaskCard, StreamChoices]:
@@ -53,6 +55,8 @@ def set_threshold(
         probabilities: float64 (N, C), calibrated, of photos the model has not learned.
         labels: int64 (N,) class indices.
         target: share of accepted answers that must be right, 0 to 1, ends excluded.
+        before: float64 (S, N) confidences from before these labels were used for anything, as S
+            equally likely guesses, where the probabilities were fitted to them.
         novel: bool (N,) photos that the model does not accept whatever its confidence.
         known: why the model knows some of these photos, in words, so that they certify nothing.
 
@@ -66,7 +70,7 @@ def set_threshold(
         ConfigError: a target outside (0, 1).
     """
     choices = choose_thresholds(
-        probabilities, labels, task.classes, target, novel=novel, known=known
+        probabilities, labels, task.classes, target, before=before, novel=novel, known=known
     )
     choice = choices.overall
     point = choice.best

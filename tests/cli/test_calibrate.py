@@ -31,10 +31,13 @@ def test_a_model_is_written_and_the_statement_printed(photos: Path, tmp_path: Pa
     assert "temperature of material: fitted on 12 labelled photos only" in result.err
     assert "no photo of material green: nothing is known of it" in result.err
     assert Model.load(out).card.tasks[0].purity is not None
-    again = beltsight("calibrate", out, photos, "--split", "all", "--out", model, "--json")
-    assert again.json["purity"] is None and again.json["n"] == 12
-    assert again.json["temperatures"]["material"]["n"] == 12
-    assert Model.load(model).card.tasks[0].threshold is None
+    # What the card asks for is asked for again, and said.
+    again = beltsight("calibrate", out, photos, "--split", "all", "--out", model)
+    assert "material, the purity in the model's card: 90 % purity is not certified" in again.out
+    assert Model.load(model).card.tasks[0].threshold is not None
+    other = beltsight("calibrate", model, photos, "--split", "all", "--out", out, "--json")
+    assert (other.json["purity"]["target"], other.json["purity"]["by_card"]) == (0.9, True)
+    assert other.json["n"] == other.json["temperatures"]["material"]["n"] == 12
 
 
 def test_json_has_the_threshold_of_each_stream(photos: Path, tmp_path: Path) -> None:

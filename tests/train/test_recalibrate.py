@@ -2,18 +2,29 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from tests.tiny import paint, tiny_card, tiny_training, write_tiny
+from onnx import TensorProto, helper, numpy_helper
+from tests.tiny import CLASSES, paint, tiny_card, tiny_graph, tiny_training, write_tiny
 
-from beltsight.card import content_hash, is_marked, unpack_marks
+from beltsight.card import (
+    GoldenCard,
+    PurityCard,
+    TaskCard,
+    content_hash,
+    is_marked,
+    unpack_marks,
+)
 from beltsight.errors import ConfigError, SplitError
 from beltsight.evaluate import evaluate
 from beltsight.model import Model
 from beltsight.novelty import fit_novelty
+from beltsight.threshold import set_threshold
 from beltsight.train.recalibrate import recalibrate
 
 COLOURS = {"red": (150, 120, 118), "green": (118, 150, 120), "blue": (120, 118, 150)}
@@ -48,18 +59,138 @@ def test_answers_stay_and_confidence_follows_the_photos(photos: Path, tmp_path: 
     confidences = [answer.tasks["material"].confidence for answer in answers]
     right = np.mean([file.parent.name == label for file, label in zip(files, labels, strict=True)])
     assert np.mean(confidences) == pytest.approx(right, abs=0.03)
-    assert found.purity is not None and new.card.tasks[0].purity is not None
+    assert new.card.tasks[0].purity is not None
     accepted = [c >= (new.card.tasks[0].threshold or 0) for c in confidences]
     assert sum(accepted) == new.card.tasks[0].purity.accepted
     assert [bool(answer.abstain) for answer in answers] == [not each for each in accepted]
 
 
-def test_without_a_purity_an_old_threshold_goes(photos: Path, tmp_path: Path) -> None:
-    card = tiny_card()
-    task = card.tasks[0].model_copy(update={"threshold": 0.5})
-    path = write_tiny(tmp_path / "m.onnx", card.model_copy(update={"tasks": (task,)}))
-    recalibrate(Model.load(path), photos, tmp_path / "new.onnx", split="all")
+def with_tasks(path: Path, *tasks: TaskCard, **changes: Any) -> Model:
+    """The tiny model with these tasks; what is not ``material`` it answers with its first class."""
+    graph = tiny_graph(with_map=False)
+    zeros, always = np.zeros((3, 3), np.float32), np.array([1, 0, 0], np.float32)
+    for task in tasks:
+        if task.name != "material":
+            graph.graph.initializer.extend(
+                [numpy_helper.from_array(zeros, f"{task.name} zeros"),
+                 numpy_helper.from_array(always, f"{task.name} always")]
+            )  # fmt: skip
+            inputs = ["embedding", f"{task.name} zeros", f"{task.name} always"]
+            graph.graph.node.append(helper.make_node("Gemm", inputs, [task.name]))
+            graph.graph.output.append(
+                helper.make_tensor_value_info(task.name, TensorProto.FLOAT, ["batch", 3])
+            )
+    card = tiny_card(tasks=tasks, golden=GoldenCard(), **changes)
+    return Model.load(write_tiny(path, card, graph=graph))
+
+
+def purity(target: float, *, certified: bool = False) -> PurityCard:
+    return PurityCard(
+        target=target, certified=certified, confidence=0.95, n=300, accepted=200, right=199
+    )
+
+
+def material(**changes: Any) -> TaskCard:
+    return TaskCard(name="material", classes=CLASSES, map=False, **changes)
+
+
+def levels(**changes: Any) -> TaskCard:
+    classes = ("clean", "partly", "heavily")
+    return TaskCard(name="contamination", classes=classes, ordered=True, map=False, **changes)
+
+
+def test_the_purity_in_the_card_is_wanted_again(photos: Path, tmp_path: Path) -> None:
+    model = with_tasks(tmp_path / "m.onnx", material(threshold=0.9, purity=purity(0.75)))
+    found = recalibrate(model, photos, tmp_path / "new.onnx", split="all")
+    asked = recalibrate(
+        with_tasks(tmp_path / "plain.onnx", material()), photos, tmp_path / "asked.onnx",
+        split="all", purity=0.75,
+    )  # fmt: skip
+    (new,), (other,) = found.card.tasks, asked.card.tasks
+    assert new.threshold is not None and new.purity is not None
+    assert (new.threshold, new.purity) == (other.threshold, other.purity)
+    assert (found.by_card, asked.by_card) == (("material",), ())
+    assert found.to_record()["purity"]["by_card"] and not asked.to_record()["purity"]["by_card"]
+    stricter = recalibrate(model, photos, tmp_path / "new.onnx", split="all", purity=0.8)
+    assert stricter.by_card == () and stricter.purities["material"].overall.target == 0.8
+
+
+def test_a_purity_of_one_task_leaves_that_of_another(photos: Path, tmp_path: Path) -> None:
+    rows = ["path,material,contamination"]
+    for number, file in enumerate(sorted(photos.rglob("*.png"))):
+        level = "partly" if number % 10 == 0 else "clean"
+        rows.append(f"{file.relative_to(photos)},{file.parent.name},{level}")
+    (photos / "labels.csv").write_text("\n".join(rows))
+    data, out = photos / "labels.csv", tmp_path / "new.onnx"
+    tasks = material(threshold=0.9, purity=purity(0.75)), levels()
+    model = with_tasks(tmp_path / "m.onnx", *tasks)
+    found = recalibrate(model, data, out, split="all", purity=0.8, task="contamination")
+    assert list(found.purities) == ["contamination", "material"]
+    assert found.by_card == ("material",)
+    assert [card.purity and card.purity.target for card in found.card.tasks] == [0.75, 0.8]
+    assert all(card.threshold is not None for card in found.card.tasks)
+    record = found.to_record()
+    assert record["purity"]["task"] == "contamination"
+    assert [each["task"] for each in record["further_purities"]] == ["material"]
+    with pytest.raises(ConfigError, match=r"purity of contamination .* none is given"):
+        recalibrate(model, data, out, split="all", task="contamination")
+
+
+def test_a_threshold_that_nobody_asked_a_purity_of_goes_and_that_is_said(
+    photos: Path, tmp_path: Path
+) -> None:
+    model = with_tasks(tmp_path / "m.onnx", material(threshold=0.5))
+    found = recalibrate(model, photos, tmp_path / "new.onnx", split="all")
     assert Model.load(tmp_path / "new.onnx").card.tasks[0].threshold is None
+    assert any("material: its threshold 0.500 held for the temp" in said for said in found.doubts)
+    assert found.purities == {} and found.to_record()["purity"] is None
+
+
+def test_a_certificate_goes_where_other_photos_are_called_strange(
+    photos: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    seen = rng.uniform(0, 1, (200, 1)) * [0.8, 0.0, -0.8] + [0.1, 0.1, 0.9]
+    novelty = fit_novelty(seen, seen + rng.normal(0, 0.01, seen.shape), components=1)
+    proven = levels(threshold=0.6, purity=purity(0.9, certified=True))
+    tasks = material(threshold=0.9, purity=purity(0.75)), proven
+    moving = with_tasks(tmp_path / "m.onnx", *tasks, novelty=novelty.to_card())
+    found = recalibrate(moving, photos, tmp_path / "new.onnx", split="all")
+    assert found.novelty is not None and found.novelty.after > found.novelty.before
+    level = found.card.tasks[1]
+    assert level.threshold == 0.6 and level.purity is not None and not level.purity.certified
+    assert any("contamination: its purity is certified no more" in each for each in found.doubts)
+    # Where nothing is called strange, or nothing else than before, the proof stands.
+    still = recalibrate(
+        with_tasks(tmp_path / "still.onnx", *tasks), photos, tmp_path / "s.onnx", split="all"
+    )
+    assert still.card.tasks[1] == proven and not any("certified" in one for one in still.doubts)
+
+
+def test_the_tests_of_a_certificate_begin_where_no_label_says(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def noting(task: TaskCard, probabilities: Any, *rest: Any, **options: Any) -> Any:
+        given.append((probabilities, options["before"]))
+        return set_threshold(task, probabilities, *rest, **options)
+
+    # Not by its path: beltsight.train is the function, too.
+    monkeypatch.setattr(sys.modules[recalibrate.__module__], "set_threshold", noting)
+    model = Model.load(write_tiny(tmp_path / "m.onnx"))
+    files = sorted(photos.rglob("*.png"))
+    for turn in range(2):
+        labels = [CLASSES[(CLASSES.index(file.parent.name) + turn) % 3] for file in files]
+        pairs = zip(files, labels, strict=True)
+        rows = [f"{file.relative_to(photos)},{label}" for file, label in pairs]
+        (photos / "labels.csv").write_text("\n".join(["path,material", *rows]))
+        data, out = photos / "labels.csv", tmp_path / f"{turn}.onnx"
+        recalibrate(model, data, out, split="all", purity=0.5)
+    (fitted, before), (other, same) = given
+    assert not np.allclose(fitted, other)  # the temperature has seen the labels
+    assert before.shape == (5, 60) and (before == same).all()
+    assert (np.diff(before, axis=0) < 0).all()  # ever less sure
 
 
 def test_photos_that_the_model_has_learned_are_refused(photos: Path, tmp_path: Path) -> None:
@@ -95,18 +226,17 @@ def test_photos_that_chose_the_model_certify_nothing(tmp_path: Path) -> None:
     new_to_it = recalibrate(
         marked(photos, tmp_path, slice(0)), photos, out, split="all", purity=0.9
     )
-    assert new_to_it.purity is not None and new_to_it.purity.overall.is_certified
+    assert new_to_it.purities["material"].overall.is_certified
     one_known = recalibrate(
         marked(photos, tmp_path, slice(1)), photos, out, split="all", purity=0.9
     )
-    assert one_known.purity is not None and not one_known.purity.overall.is_certified
-    assert "calibrated on 1 of these 80 photos" in one_known.purity.overall.statement
+    assert not one_known.purities["material"].overall.is_certified
+    assert "calibrated on 1 of these 80 photos" in one_known.purities["material"].overall.statement
     (task,) = Model.load(out).card.tasks
     assert task.purity is not None and not task.purity.certified and task.threshold is not None
     silent = Model.load(write_tiny(tmp_path / "silent.onnx"))
     unknown = recalibrate(silent, photos, out, split="all", purity=0.9)
-    assert unknown.purity is not None
-    assert "does not record which photos" in unknown.purity.overall.statement
+    assert "does not record which photos" in unknown.purities["material"].overall.statement
 
 
 def test_photos_of_one_item_certify_nothing(tmp_path: Path) -> None:
@@ -118,8 +248,9 @@ def test_photos_of_one_item_certify_nothing(tmp_path: Path) -> None:
         rows.append(f"{name},{path.parent.name},item{number // 2}")
     (photos / "labels.csv").write_text("\n".join(rows) + "\n")
     found = recalibrate(model, photos, tmp_path / "new.onnx", split="all", purity=0.9)
-    assert found.purity is not None and not found.purity.overall.is_certified
-    assert "some of these photos show the same item" in found.purity.overall.statement
+    choice = found.purities["material"].overall
+    assert not choice.is_certified
+    assert "some of these photos show the same item" in choice.statement
 
 
 def test_the_new_model_knows_the_photos_and_drops_figures_of_old_temperatures(
@@ -164,7 +295,7 @@ def test_what_looks_strange_at_the_plant_is_strange_no_more(photos: Path, tmp_pa
     assert (found.novelty.called_before, found.novelty.called, found.novelty.n) == (60, 0, 60)
     new = Model.load(tmp_path / "new.onnx")
     assert not any(answer.novel for answer in new.predict(sorted(photos.rglob("*.png"))))
-    assert found.purity is not None and found.purity.overall.novel == 0
+    assert found.purities["material"].overall.novel == 0
     assert json.loads(json.dumps(found.to_record()))["novelty"]["n"] == 60
 
 

@@ -30,7 +30,10 @@ def command(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The model file to write.")],
     purity: Annotated[
         float | None,
-        typer.Option(help="Share of accepted answers that must be right, e.g. 0.97."),
+        typer.Option(
+            help="Share of accepted answers that must be right, e.g. 0.97 (default: as the card "
+            "of the model names it)."
+        ),
     ] = None,
     purity_task: Annotated[
         str | None,
@@ -46,9 +49,9 @@ def command(
 ) -> None:
     """Fit a model's confidence to your own photos.
 
-    Answers stay. How sure they are changes, what is called unlike anything seen, and with --purity
-    from where on answers are accepted. The new model remembers the photos and refuses to be tested
-    on them. Needs the extra 'train'.
+    Answers stay. How sure they are changes, what is called unlike anything seen, and, where a
+    purity is wanted, from where on answers are accepted. The new model remembers the photos and
+    refuses to be tested on them. Needs the extra 'train'.
     """
     from beltsight.cli.console import note, print_json, print_line, progress
     from beltsight.dataset import load_dataset
@@ -90,5 +93,6 @@ def _lines(found: Recalibration) -> Iterator[str]:
             f"unlike anything seen: from {strange.before:.3g}, now from {strange.after:.3g}: "
             f"{strange.called_before} of {strange.n} photos before, now {strange.called}"
         )
-    if found.purity is not None:
-        yield f"{found.purity_task}: {found.purity.overall.statement}"
+    for name, choices in found.purities.items():
+        asked = ", the purity in the model's card" if name in found.by_card else ""
+        yield f"{name}{asked}: {choices.overall.statement}"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from beltsight.calibrate import fit_temperature, softmax, temperature_doubt
+from beltsight.calibrate import (
+    fit_temperature,
+    likely_temperatures,
+    softmax,
+    temperature_doubt,
+)
 from beltsight.card import Card, TaskCard, TrainingCard, is_marked, pack_marks, unpack_marks
 from beltsight.dataset import Dataset, load_dataset
 from beltsight.dataset.duplicates import hash_file
@@ -19,8 +24,8 @@ from beltsight.evaluate import Evaluation, SampleWatch, TaskResult, evaluate
 from beltsight.leak import LEAK_LIMIT
 from beltsight.model import Model
 from beltsight.novelty import Novelty, refit_threshold
+from beltsight.purity import StreamChoices
 from beltsight.records import SPLITS
-from beltsight.selective import StreamChoices
 from beltsight.threshold import purity_task, set_threshold
 from beltsight.train.export import restate_card
 
@@ -65,8 +70,8 @@ class Recalibration:
         n: photos.
         temperatures: per task.
         novelty: None where the model does not tell the strange.
-        purity_task: whose purity was asked for; empty where none was.
-        purity: how its threshold was chosen; None where no purity was asked for.
+        purities: how each task's threshold was chosen, the one first whose purity was asked for.
+        by_card: those of them whose purity is that in the card before.
         doubts: what to know before believing all this, in sentences.
     """
 
@@ -74,22 +79,23 @@ class Recalibration:
     n: int
     temperatures: Mapping[str, FittedTemperature]
     novelty: FittedNovelty | None
-    purity_task: str
-    purity: StreamChoices | None
+    purities: Mapping[str, StreamChoices]
+    by_card: tuple[str, ...]
     doubts: tuple[str, ...]
 
     def to_record(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        purity = None
-        if self.purity is not None:
-            record = self.purity.to_record()
-            streams = {"per_class": record["per_class"]}
-            purity = {"task": self.purity_task, **record["overall"], **streams}
+        purities = []
+        for name, choices in self.purities.items():
+            record = choices.to_record()
+            about = {"task": name, "by_card": name in self.by_card}
+            purities.append({**about, **record["overall"], "per_class": record["per_class"]})
         return {
             "n": self.n,
             "temperatures": {name: asdict(found) for name, found in self.temperatures.items()},
             "novelty": self.novelty and asdict(self.novelty),
-            "purity": purity,
+            "purity": purities[0] if purities else None,
+            "further_purities": purities[1:],
             "doubts": list(self.doubts),
         }
 
@@ -114,34 +120,31 @@ def recalibrate(
             keep what they have.
         out: the model file to write.
         split: which of the photos, but not ``test``; ``all`` for every one.
-        purity: share of accepted answers that must be right, 0 to 1, ends excluded. None takes
-            the threshold away, since it held for other temperatures.
+        purity: share of accepted answers that must be right, 0 to 1, ends excluded. Thresholds
+            hold for one temperature only: each other task, or each where this is None, gets a new
+            one for the purity that its card names, and where it names none loses the one it had.
         task: whose answers; None for ``material``, or the first where there is none.
 
     Raises:
         SplitError: the model has learned more than 5 % of the photos, or they are for the test.
         DatasetError: no labels for a task of the model, or for the one whose purity is wanted.
-        ConfigError: ``out`` is the model's own file, no such task, or a purity that is no share.
+        ConfigError: ``out`` is the model's own file, no such task, a purity that is no share, or a
+            task alone, whose card names none.
     """
     _check(model, out, split, purity)
-    cards = list(model.card.tasks)
-    wanted = purity_task(cards, task)
+    targets = _targets(model.card.tasks, purity, task)
     dataset = data if isinstance(data, Dataset) else load_dataset(data)
     evaluation = evaluate(model, dataset, split, progress=progress)
     _refuse_learned(evaluation)
-    temperatures = _fit_temperatures(cards, evaluation)
-    cards = [_with_temperature(card, temperatures.get(card.name)) for card in cards]
+    if purity is not None and (asked := next(iter(targets))) not in evaluation.tasks:
+        raise DatasetError(
+            f"{dataset.root}: no photo has a label for {asked}, whose purity is wanted"
+        )
+    temperatures = _fit_temperatures(model.card.tasks, evaluation)
     novelty, moved = _fit_novelty(model, evaluation)
-    choices = None
-    if purity is not None:
-        result = evaluation.tasks.get(cards[wanted].name)
-        if result is None:
-            raise DatasetError(
-                f"{dataset.root}: no photo has a label for {cards[wanted].name}, whose purity is "
-                "wanted"
-            )
-        known = _known(evaluation) or ("" if result.items is None else _SAME_ITEMS)
-        cards[wanted], choices = _sure(cards[wanted], result, purity, novelty, known)
+    cards, choices = _fit_tasks(model.card.tasks, evaluation, temperatures, targets, novelty)
+    if moved is not None and moved.after != moved.before:
+        cards = [one if one.name in temperatures else _without_proof(one) for one in cards]
     card = model.card.model_copy(
         update={
             "tasks": tuple(cards),
@@ -151,9 +154,32 @@ def recalibrate(
         }
     )
     restate_card(model.path or out, card, out)
-    asked = cards[wanted].name if purity is not None else ""
-    doubts = _doubts(evaluation, temperatures)
-    return Recalibration(card, evaluation.n, temperatures, moved, asked, choices, doubts)
+    return Recalibration(
+        card=card,
+        n=evaluation.n,
+        temperatures=temperatures,
+        novelty=moved,
+        purities={name: choices[name] for name in targets if name in choices},
+        by_card=tuple(name for name in choices if purity is None or name != next(iter(targets))),
+        doubts=(
+            *_doubts(evaluation, temperatures),
+            *_losses(model.card.tasks, cards, temperatures),
+        ),
+    )
+
+
+def _targets(cards: Sequence[TaskCard], purity: float | None, task: str | None) -> dict[str, float]:
+    """The purity wanted of each task, that one first which is asked for."""
+    wanted = cards[purity_task(cards, task)].name
+    by_card = {card.name: card.purity.target for card in cards if card.purity is not None}
+    if purity is None and task is not None and task not in by_card:
+        raise ConfigError(
+            f"a purity of {task} is to be set, but none is given and the model's card names none; "
+            "give one, e.g. 0.97"
+        )
+    asked = by_card.get(wanted) if purity is None else purity
+    first = {} if asked is None else {wanted: asked}
+    return {**first, **by_card, **first}
 
 
 def _check(model: Model, out: Path, split: str, purity: float | None) -> None:
@@ -201,11 +227,32 @@ def _fit_temperatures(
     return found
 
 
-def _with_temperature(task: TaskCard, found: FittedTemperature | None) -> TaskCard:
-    """The task with another temperature, for which its threshold does not hold; None: as it was."""
-    if found is None:
+def _fit_tasks(
+    cards: Sequence[TaskCard],
+    evaluation: Evaluation,
+    temperatures: Mapping[str, FittedTemperature],
+    targets: Mapping[str, float],
+    novelty: Novelty | None,
+) -> tuple[list[TaskCard], dict[str, StreamChoices]]:
+    """The tasks with their temperatures and thresholds; those without labels stay as they were."""
+    fitted = {card.name: card for card in cards}
+    choices = {}
+    for name, result in evaluation.tasks.items():
+        # The threshold held for the temperature before.
+        changes = {"temperature": temperatures[name].after, "threshold": None, "purity": None}
+        fitted[name] = fitted[name].model_copy(update=changes)
+        if name in targets:
+            known = _known(evaluation) or ("" if result.items is None else _SAME_ITEMS)
+            fitted[name], choices[name] = _sure(fitted[name], result, targets[name], novelty, known)
+    return list(fitted.values()), choices
+
+
+def _without_proof(task: TaskCard) -> TaskCard:
+    """What is called strange has changed, and so have the photos that its threshold accepts."""
+    if task.purity is None or not task.purity.certified:
         return task
-    return task.model_copy(update={"temperature": found.after, "threshold": None, "purity": None})
+    purity = task.purity.model_copy(update={"certified": False})
+    return task.model_copy(update={"purity": purity})
 
 
 def _fit_novelty(
@@ -235,8 +282,20 @@ def _sure(
     novel = None
     if novelty is not None and result.novelties is not None:
         novel = result.novelties > novelty.threshold
-    probabilities = softmax(result.logits, task.temperature)
-    return set_threshold(task, probabilities, result.labels, purity, novel=novel, known=known)
+    guesses = [
+        softmax(result.logits, temperature).max(axis=1)
+        for temperature in likely_temperatures(result.temperature)
+    ]
+    return set_threshold(
+        task,
+        softmax(result.logits, task.temperature),
+        result.labels,
+        purity,
+        # By the card's temperature: the new one has seen these labels.
+        before=np.stack(guesses),
+        novel=novel,
+        known=known,
+    )
 
 
 def _with_marks(training: TrainingCard, evaluation: Evaluation) -> TrainingCard:
@@ -284,3 +343,20 @@ def _doubts(
         if result.absent:
             said.append(f"no photo of {name} {', '.join(result.absent)}: nothing is known of it")
     return tuple(said)
+
+
+def _losses(
+    before: Sequence[TaskCard], after: Sequence[TaskCard], fitted: Collection[str]
+) -> Iterator[str]:
+    """What a task had and has no more."""
+    for old, new in zip(before, after, strict=True):
+        if old.threshold is not None and new.threshold is None:
+            yield (
+                f"{old.name}: its threshold {old.threshold:.3f} held for the temperature before "
+                "and is taken away, since the model's card names no purity to set another for"
+            )
+        if old.name not in fitted and new != old:
+            yield (
+                f"{old.name}: its purity is certified no more, since other photos are called "
+                "unlike anything seen than when it was, and none of these is labelled for it"
+            )
