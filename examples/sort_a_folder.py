@@ -9,8 +9,12 @@ from pathlib import Path
 
 import beltsight
 
+ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+
+if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
+    sys.exit("expected a folder of photos: python examples/sort_a_folder.py photos/")
+photos = sorted(path for path in Path(sys.argv[1]).rglob("*") if path.suffix.lower() in ENDINGS)
 model = beltsight.load()
-photos = sorted(Path(sys.argv[1]).rglob("*.jpg"))
 counts: Counter[str] = Counter()
 for prediction in model.stream(photos, on_error="record"):
     if prediction.error:

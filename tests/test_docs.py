@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import runpy
+import subprocess
+import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,8 @@ import pytest
 
 import beltsight
 from beltsight import image
+from beltsight.line.actuators import KINDS
+from beltsight.line.settings import LineSettings, load_line
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
@@ -46,6 +52,34 @@ def test_the_commands_page_is_what_help_prints() -> None:
     written = (DOCS / "commands.md").read_text(encoding="utf-8")
     assert len(reference()["command_names"]()) > 8
     assert written == reference()["page"](), "run: python docs/commands_reference.py"
+
+
+def test_the_page_of_line_settings_is_made_of_their_classes() -> None:
+    made = runpy.run_path(str(DOCS / "line_settings_reference.py"))
+    text = made["page"]()
+    tables = re.findall(r"(?m)^## `\[+([\w.]+)\]", text)
+    assert set(LineSettings.model_fields) - set(tables) == {
+        "name",
+        "source",
+        "policy",
+        "keep_crops",
+    }
+    assert len([table for table in tables if table == "links"]) == len(KINDS)
+    written = (DOCS / "line-settings.md").read_text(encoding="utf-8")
+    assert written == text, "run: python docs/line_settings_reference.py"
+
+
+def test_the_line_of_the_documentation_is_one() -> None:
+    written = fences((DOCS / "line.md").read_text(encoding="utf-8"), "toml")[0]
+    settings = LineSettings.model_validate(tomllib.loads(written))
+    assert settings.camera is not None and settings.camera.producer is not None
+
+
+def test_the_packaged_line_is_copied_as_the_documentation_says(tmp_path: Path) -> None:
+    (command,) = re.findall(r"(?m)^\$ (cp -r .*)$", (DOCS / "line.md").read_text(encoding="utf-8"))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(["/bin/sh", "-c", command], check=True, cwd=tmp_path, env={"PATH": path})
+    assert load_line(tmp_path / "north" / "line.toml").policy == tmp_path / "north" / "policy.toml"
 
 
 def test_every_command_in_the_documentation_exists_with_its_options() -> None:
@@ -92,6 +126,7 @@ def test_every_page_is_in_the_contents_and_every_link_leads_somewhere() -> None:
     index = (DOCS / "index.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^([a-z-]+)$", fences(index, r"\{toctree\}")[0], flags=re.MULTILINE))
     assert listed == {page.stem for page in DOCS.glob("*.md")} - {"index"}
+    assert set(re.findall(r"\]\(([a-z-]+)\.md\)", index)) == listed  # GitHub draws no toctree
     seen = 0
     for page in PAGES:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):

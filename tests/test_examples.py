@@ -26,5 +26,17 @@ def test_sort_a_folder(tmp_path: Path) -> None:
     assert sum(ast.literal_eval(counts).values()) == 6
 
 
+def test_sort_a_folder_wants_one_and_takes_every_ending(tmp_path: Path) -> None:
+    program = [sys.executable, str(EXAMPLES / "sort_a_folder.py")]
+    bare = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert bare.returncode == 1 and bare.stderr.startswith("expected a folder of photos")
+    (photo,) = sorted((ASSETS / "demo" / "paper").glob("*.jpg"))[:1]
+    for name in ("a.JPG", "b.jpeg", "c.txt"):
+        shutil.copy(photo, tmp_path / name)
+    done = subprocess.run([*program, str(tmp_path)], capture_output=True, text=True, check=True)
+    *lines, counts = done.stdout.splitlines()
+    assert len(lines) == sum(ast.literal_eval(counts).values()) == 2
+
+
 def test_the_settings_file_holds_the_defaults() -> None:
     assert load_settings(EXAMPLES / "train.toml") == TrainSettings()
