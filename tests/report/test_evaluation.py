@@ -62,6 +62,7 @@ def test_the_page_says_what_was_measured(evaluation: Evaluation, model: Model) -
     assert "75.0 %" in page
     assert "6 of 8 photos" in page
     assert "Mistakes: 2 of 2" in page
+    assert "The dot: all 8 photos, too few to group by confidence" in page
     assert page.count("data:image/jpeg") == 4
     assert model.hash in page
     assert "How it was trained" not in page
