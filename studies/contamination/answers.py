@@ -148,7 +148,8 @@ def twin_of(path: str) -> str:
 
 def item_on(photo: Path, preparation: beltsight.Preparation) -> NDArray[np.bool_]:
     """bool (H, W): the item on the prepared photo."""
-    found = find_foreground(np.array(cv2.imread(str(photo))[:, :, ::-1])).mask > 0.5
+    shown = np.asarray(cv2.imread(str(photo)), np.uint8)[:, :, ::-1]
+    found = find_foreground(np.ascontiguousarray(shown)).mask > 0.5
     return beltsight.prepare(np.asarray(found * 255, np.uint8), preparation)[:, :, 0] > 127
 
 

@@ -251,6 +251,10 @@ def test_robustness_on_request(model: Path, data: Path, tmp_path: Path) -> None:
     turned = record["robustness"]["angle"]["tasks"]["material"]["severities"]
     # The tiny model sees the strongest channel alone: a turn changes nothing.
     assert [row["right"] for row in turned] == [11] * len(turned)
+    missing = [name for name, change in record["robustness"].items() if not change["tasks"]]
+    assert (f"not measured: {', '.join(missing)}, since" in " ".join(result.out.split())) is bool(
+        missing
+    )
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "How it holds when photos get worse" in page
     assert list((out / "robustness").glob("*.npz"))

@@ -168,6 +168,7 @@ def test_a_purity_is_asked_for_again(data: Path, tmp_path: Path) -> None:
     found = quantize(model, data, tmp_path / "a.onnx", SETTINGS).card.tasks[0]
     assert found.purity is not None and found.purity.target == 0.8 and found.purity.n == 20
     assert found.threshold != 0.123
+    assert not found.purity.certified  # these photos chose the form, too
     # A threshold that nobody can find again held for other confidences.
     task = TaskCard(name="material", classes=classes, threshold=0.123)
     model = write_network(tmp_path / "m.onnx", tasks=(task,))

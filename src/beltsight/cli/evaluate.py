@@ -179,6 +179,11 @@ def _print_summary(evaluation: Evaluation) -> None:
         for name in evaluation.tasks:
             rows = _change_rows(evaluation.robustness["changes"], name)
             print_table(f"{name}, photos changed", ("change", "unit", "accuracy at amounts"), rows)
+        if missing := evaluation.robustness["left_out"]:
+            print_line(
+                f"not measured: {', '.join(missing)}, since no photo shows an item whose outline "
+                "can be trusted, or none of another class to lay over it"
+            )
 
 
 def _calibration(result: TaskResult) -> str:

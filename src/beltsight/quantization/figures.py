@@ -30,6 +30,9 @@ differed by 0.21 to 0.59 (oneDNN held to AVX2, weights of 8 bits).
 """
 
 
+_CHOSEN_BY = "the form of int8 was chosen by these photos"
+
+
 def measure_tasks(before: Evaluation, after: Evaluation) -> dict[str, ParityCard]:
     """Parity per task, each model with its own temperature.
 
@@ -92,7 +95,8 @@ def _task(task: TaskCard, result: TaskResult, temperature: float) -> TaskCard:
     if task.purity is None:
         return changed
     probabilities = softmax(result.logits, temperature)
-    return set_threshold(changed, probabilities, result.labels, task.purity.target)[0]
+    target = task.purity.target
+    return set_threshold(changed, probabilities, result.labels, target, known=_CHOSEN_BY)[0]
 
 
 def _novelty(model: Model, dataset: Dataset) -> NoveltyCard | None:
