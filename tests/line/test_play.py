@@ -235,6 +235,6 @@ def test_a_second_run_on_one_log_does_not_command_again(
     later.run()
     assert later.opened.withheld == 0
     events = [parse_row(stored.body.encode()) for stored in read(later).rows(kinds=["event"])]
-    told = [row.run_id for row in events
+    runs = [row.run_id for row in events
             if isinstance(row, EventRow) and row.event == "commands-remembered"]  # fmt: skip
-    assert told == [second.opened.run_id]
+    assert runs == [second.opened.run_id]
