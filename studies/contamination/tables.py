@@ -126,47 +126,52 @@ def reading_notes(chosen: dict[str, Result], plan: Plan, split: str) -> str:
 
 
 def map_table(kinds: dict[str, dict[str, Any]], plan: Plan) -> str:
-    """Where the map of contamination looks on partly dirty items."""
-    rows = [
-        f"| partly dirty items | model | peak on dirt | by chance | within {plan.near_px} px "
-        "| by chance | overlap | class map: on dirt | within | overlap |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+    """Where the maps of contamination look on partly dirty items."""
+    maps = [each["map"] for pair in kinds.values() for each in pair.values()]
+    placed = any(found["hit"] != found["class_map"]["hit"] for found in maps)
+    near = f"within {plan.near_px} px"
+    titles = ["partly dirty items", "model", "chance: on dirt", near]
+    titles += ["places: on dirt", near, "overlap"] * placed + [
+        "class map: on dirt",
+        near,
+        "overlap",
     ]
+    rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for kind, pair in kinds.items():
         for name, each in pair.items():
-            found = each["map"]
-            if not found["hit"]["n"]:
-                continue
-            other = found["class_map"]
-            cells = [
-                _share(found["hit"]),
-                f"{100 * found['chance']:.0f} %",
-                _share(found["near"], brief=True),
-                f"{100 * found['near_chance']:.0f} %",
-                _number(found["overlap"]),
-                _share(other["hit"], brief=True),
-                _share(other["near"], brief=True),
-                _number(other["overlap"]),
-            ]
-            rows.append(f"| {kind} | {name} | {' | '.join(cells)} |")
+            if each["map"]["hit"]["n"]:
+                cells = _map_cells(each["map"], placed=placed)
+                rows.append(f"| {kind} | {name} | {' | '.join(cells)} |")
     for name in ("seen", "unseen"):
         own = {kind: pair[name] for kind, pair in kinds.items() if name in pair}
         found = summary(own) if own else {}
         if "map_hit" in found:
-            hit, near = found["map_hit"], found["map_near"]
-            chance, near_chance = (found[f"map_{n}"]["mean"] for n in ("chance", "near_chance"))
-            rows.append(
-                f"| mean of {len(own)} | {name} | **{percent(hit['mean'])}**, worst "
-                f"{percent(hit['least'])} ({hit['worst']}) | {percent(chance)} "
-                f"| {percent(near['mean'])} | {percent(near_chance)} | | | | |"
-            )
+            chance = [percent(found[f"map_{each}"]["mean"]) for each in ("chance", "near_chance")]
+            hit = found["map_hit"]
+            means = [
+                f"**{percent(hit['mean'])}**, worst {percent(hit['least'])} ({hit['worst']})",
+                percent(found["map_near"]["mean"]),
+                *([""] * (4 if placed else 1)),
+            ]
+            rows.append(f"| mean of {len(own)} | {name} | {' | '.join([*chance, *means])} |")
+    shown = (
+        "Places: how much of each place is covered, learned from masks; this is what is shown. "
+        if placed
+        else "These models' files do not say how much of each place is covered. "
+    )
     note = (
-        "The map is the one that is shown: how much of each place is covered, learned from masks. "
-        "The class map is that of the likelier dirty level: where the level's evidence lies. By "
-        "chance: a point drawn on the item. Overlap: intersection over union of dirt and what is "
-        f"over {100 * plan.map_threshold:.0f} % of the peak; maps are 7 x 7 cells, dirt is not."
+        f"{shown}Class map: of the likelier dirty level, where its evidence lies. Chance: a point "
+        "drawn on the item. Overlap: intersection over union of dirt and what is over "
+        f"{100 * plan.map_threshold:.0f} % of the peak; maps are 7 x 7 cells, dirt is not."
     )
     return "\n".join(rows) + f"\n\n{note}"
+
+
+def _map_cells(found: dict[str, Any], *, placed: bool) -> list[str]:
+    cells = [f"{100 * found[name]:.0f} %" for name in ("chance", "near_chance")]
+    for each in ([found] if placed else []) + [found["class_map"]]:
+        cells += [_share(each["hit"]), _share(each["near"], brief=True), _number(each["overlap"])]
+    return cells
 
 
 def recall_text(together: dict[str, Any]) -> str:

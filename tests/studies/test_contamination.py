@@ -315,7 +315,8 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
         done = command(*call[3:])
         return SimpleNamespace(returncode=done.status, stderr=done.err)
 
-    monkeypatch.setattr("studies.contamination.photos.subprocess.run", called)
+    # Not the function of the library, which others call, too.
+    monkeypatch.setattr("studies.contamination.photos.subprocess", SimpleNamespace(run=called))
     opened = sweeping.open_sweep(HERE, tmp_path / "out", quick=True)
     return replace(opened, only=("without-dust",))
 
