@@ -26,7 +26,7 @@ def read_model_file(file: Path) -> bytes:
     except FileNotFoundError as error:
         raise ModelFileError(
             f"{file}: no such model file; train one with 'beltsight train', "
-            "or leave the path out to use the packaged model"
+            "or write 'default' for the packaged model"
         ) from error
     except OSError as error:
         raise ModelFileError(

@@ -69,7 +69,8 @@ def test_old_crops_go_and_the_chain_still_holds(tmp_path: Path) -> None:
 
 def test_over_so_many_mb_the_oldest_go(tmp_path: Path) -> None:
     clock = Clock()
-    settings = StoreSettings(crops_days=None, crops_mb=0.0025)
+    settings = StoreSettings(crops_days=0, crops_mb=0.0025)  # as TOML writes "no limit"
+    assert settings.crops_days is None
     path = tmp_path / "a.db"
     with open_store(path, "north", KEY, settings=settings, wall=clock, monotonic=clock) as store:
         tickets = [store.append([decision(item, crop=crop(1000))]) for item in range(1, 5)]

@@ -157,6 +157,7 @@ def demo_page(photos: Sequence[DemoPhoto], model: Model) -> str:
             for truth in sorted({photo.truth for photo in plain})
         ],
         soiled=[photo for photo in photos if photo.simulated],
+        placed=any(CONTAMINATION in photo.prediction.places for photo in photos),
         shown={pair: taxonomy.show(*pair) for pair in labels},
         streams=load_policy().streams,
         reasons=[(reason, text) for reason, text in _REASONS.items() if reason in given],

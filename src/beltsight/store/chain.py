@@ -79,7 +79,8 @@ def read_key(path: Path | None = None) -> bytes | None:
     Raises:
         StoreError: no such file, or a key of fewer than 16 bytes.
     """
-    make = "make one with: openssl rand -hex 32"
+    to = "KEYFILE" if path is None else path
+    make = f"make one with: openssl rand -hex 32 > {to}; chmod 400 {to}"
     if path is None:
         found = os.environb.get(KEY_VARIABLE.encode()) if os.supports_bytes_environ else None
         if found is None:

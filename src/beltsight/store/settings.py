@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class StoreSettings(BaseModel):
@@ -25,7 +25,7 @@ class StoreSettings(BaseModel):
         queue_rows, queue_mb: what may wait for the database; more is refused.
         retry_first_ms, retry_most_ms: waiting times after failures, doubling from first to most.
         crops_days, crops_mb: crops that are older, or beyond so many MB, are removed, the oldest
-            first; None keeps them for ever.
+            first; 0 knows no such limit.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,5 +41,10 @@ class StoreSettings(BaseModel):
     queue_mb: float = Field(64.0, gt=0, le=100_000, allow_inf_nan=False)
     retry_first_ms: float = Field(20.0, gt=0, le=60_000, allow_inf_nan=False)
     retry_most_ms: float = Field(1_000.0, gt=0, le=600_000, allow_inf_nan=False)
-    crops_days: float | None = Field(30.0, gt=0, allow_inf_nan=False)
-    crops_mb: float | None = Field(2_000.0, gt=0, allow_inf_nan=False)
+    crops_days: float | None = Field(30.0, ge=0, allow_inf_nan=False)
+    crops_mb: float | None = Field(2_000.0, ge=0, allow_inf_nan=False)
+
+    @field_validator("crops_days", "crops_mb")
+    @classmethod
+    def _no_limit(cls, value: float | None) -> float | None:
+        return value or None
