@@ -26,7 +26,7 @@ def read_model_file(file: Path) -> bytes:
     except FileNotFoundError as error:
         raise ModelFileError(
             f"{file}: no such model file; train one with 'beltsight train', "
-            "or write 'default' for the packaged model"
+            "or take the packaged model: 'default' on the command line, load() in Python"
         ) from error
     except OSError as error:
         raise ModelFileError(
