@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from beltsight.errors import DecodeError, ModelFileError, TooLargeError
+from beltsight.errors import ANEW, DecodeError, ModelFileError, TooLargeError
 from beltsight.image import Preparation, decode
 from beltsight.novelty import NoveltyCard
 from beltsight.records import Photo, TaskSpec
@@ -279,10 +279,7 @@ def parse_card(text: str | None, name: str) -> Card:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ModelFileError(
-            f"{name}: damaged card ({where}: {first['msg']}); copy the file again from its source, "
-            "or write it anew with 'beltsight export'"
-        ) from error
+        raise ModelFileError(f"{name}: damaged card ({where}: {first['msg']}); {ANEW}") from error
 
 
 class BaseCard(BaseModel):

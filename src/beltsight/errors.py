@@ -30,6 +30,9 @@ libraries are translated where they are met, with the original as ``__cause__``.
 
 from __future__ import annotations
 
+ANEW = "copy the file again from its source, or write it anew with 'beltsight export'"
+"""What to do about a model file that cannot be used."""
+
 
 class BeltsightError(Exception):
     """Base of all deliberate errors; the command line prints its message and exits with 1."""

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from beltsight.config import nearest
 from beltsight.errors import ConfigError
 from beltsight.image import Preparation, Source, decode, letterbox, letterbox_box
+from beltsight.jpeg import encode_jpeg
 from beltsight.records import Floats, Photo, Prediction, TaskSpec
 
 if TYPE_CHECKING:
@@ -175,9 +176,7 @@ def explain_jpeg(model: Model, photo: Photo, prediction: Prediction, task: str) 
         prediction: of that photo, without an error.
         task: which answer.
     """
-    shown = overlay(photo, explain(model, photo, prediction, task))
-    _, jpeg = cv2.imencode(".jpg", shown[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
-    return jpeg.tobytes()
+    return encode_jpeg(overlay(photo, explain(model, photo, prediction, task)))
 
 
 def decode_to_show(source: Source, max_side: int = 1024) -> Photo:

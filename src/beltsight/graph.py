@@ -8,6 +8,7 @@ from beltsight.card import CARD_KEY, Card, parse_card
 from beltsight.engines import Engine
 from beltsight.engines.onnx_runtime import OnnxRuntimeEngine
 from beltsight.errors import ModelFileError
+from beltsight.records import MAP_END, PLACES_END
 
 _MAX_MODEL_BYTES = 2_000_000_000
 
@@ -71,9 +72,9 @@ def _check_graph(engine: OnnxRuntimeEngine, card: Card, file: Path) -> None:
     for task in card.tasks:
         wanted[task.name] = (len(task.classes),)
         if task.map:
-            wanted[f"{task.name}_map"] = (len(task.classes), None, None)
+            wanted[f"{task.name}{MAP_END}"] = (len(task.classes), None, None)
         if task.places:
-            wanted[f"{task.name}_places"] = (None, None)
+            wanted[f"{task.name}{PLACES_END}"] = (None, None)
     missing = [name for name in wanted if name not in engine.shapes]
     if missing:
         raise ModelFileError(

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from beltsight.calibrate import softmax
 from beltsight.card import Card, content_hash, golden_batch
 from beltsight.config import ASSETS
-from beltsight.engines import ANEW, DEFAULT_ENGINE, Engine, open_engine, run_in_batches
-from beltsight.errors import ConfigError, ImageError, ModelError, ModelFileError, ParityError
+from beltsight.engines import DEFAULT_ENGINE, Engine, open_engine, run_in_batches
+from beltsight.errors import ANEW, ConfigError, ImageError, ModelError, ModelFileError, ParityError
 from beltsight.graph import describing_engine, read_card, read_model_file
 from beltsight.image import Preparation, Source, prepare
 from beltsight.machine import usable_cores
 from beltsight.novelty import Novelty
-from beltsight.records import Answer, Floats, Photo, Prediction, TaskSpec
+from beltsight.records import MAP_END, PLACES_END, Answer, Floats, Photo, Prediction, TaskSpec
 from beltsight.sources import StoredPhoto, name_of
 from beltsight.stream import stream_outputs
 from beltsight.tuned import Choice, Purpose, stored_choice
@@ -37,7 +37,6 @@ DEFAULT_MODEL = ASSETS / "trashnet-mobilenetv2.onnx"
 # give far more.
 _ROUNDING_ROOM = 16.0
 _BATCH_SIZE = 16
-_MAP, _PLACES = "_map", "_places"
 S = TypeVar("S", bound="Source | StoredPhoto")
 
 
@@ -303,8 +302,8 @@ class Model:
     def _shown(self) -> list[str]:
         """Outputs that say where the model looked."""
         tasks = self.card.tasks
-        maps = [f"{task.name}{_MAP}" for task in tasks if task.map]
-        return maps + [f"{task.name}{_PLACES}" for task in tasks if task.places]
+        maps = [f"{task.name}{MAP_END}" for task in tasks if task.map]
+        return maps + [f"{task.name}{PLACES_END}" for task in tasks if task.places]
 
     def _prediction(self, name: str | None, outputs: dict[str, Floats]) -> Prediction:
         answers = {
@@ -313,7 +312,7 @@ class Model:
         }
         maps, places = (
             {key.removesuffix(end): outputs[key] for key in outputs if key.endswith(end)}
-            for end in (_MAP, _PLACES)
+            for end in (MAP_END, PLACES_END)
         )
         novelty = self._novelty_of(outputs["embedding"])
         novel = None if self.novelty is None else novelty > self.novelty.threshold

@@ -8,6 +8,7 @@ taxonomy: every name is known and every case is decided.
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,13 +180,17 @@ def load_policy(path: Path | None = None) -> Policy:
         >>> policy.rules[policy.rule_of(Case("paper", "partly", "organic"))].because
         'grease and organic dirt spoil paper'
     """
-    file = path or ASSETS / "policy.toml"
+    packaged = ASSETS / "policy.toml"
+    file = path or packaged
     try:
         return load_config(Policy, file)
     except PolicyError as error:
         raise PolicyError(f"{file}: {error}") from error
     except ConfigError as error:
-        raise PolicyError(str(error)) from error
+        copy = f"cp {shlex.quote(str(packaged))} {shlex.quote(str(file))}"
+        is_missing = isinstance(error.__cause__, FileNotFoundError)
+        begin = f"; begin with a copy of the packaged one: {copy}" if is_missing else ""
+        raise PolicyError(f"{error}{begin}") from error
 
 
 def list_cases(policy: Policy, materials: Iterable[str]) -> Iterator[Case]:

@@ -25,7 +25,8 @@ SPLITS = ("train", "val", "test")
 
 V = TypeVar("V")
 _RESERVED = "embedding"  # names of the model file's other outputs
-_RESERVED_ENDS = ("_map", "_places")
+MAP_END, PLACES_END = "_map", "_places"  # beside each task's own
+_RESERVED_ENDS = (MAP_END, PLACES_END)
 
 
 def _frozen(mapping: Mapping[str, V]) -> Mapping[str, V]:

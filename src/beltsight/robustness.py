@@ -45,6 +45,7 @@ _ITEM_SHARES = (0.03, 0.7)  # of the photo, that an item may take
 _OTHERS = 24
 _SOLID = 0.3  # least part of its box that an item takes which is laid over another
 _LEVEL, _DIRT, _CLEAN = "contamination", "dirt", "clean"
+WHY_LEFT_OUT = "no outline of an item can be trusted, or none of another class is there to lay over"
 _Ints = NDArray[np.int64]
 Progress = Callable[[str, int, int], None]
 
@@ -96,8 +97,7 @@ def measure_robustness(
         per task and amount ``n``, ``right`` and ``accuracy`` with ``interval`` (Wilson, 95 %,
         wider where photos show the same item);
         ``mean`` is the mean accuracy over all amounts but the neutral one. ``left_out``: changes
-        that no photo could be asked under, since no item has an outline that can be trusted, or,
-        under ``occlusion``, none is of another class.
+        that no photo could be asked under (:data:`WHY_LEFT_OUT`).
 
     Raises:
         ConfigError: an unknown change or an impossible amount.

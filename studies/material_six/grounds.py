@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from studies.classical.features import photo_without_bars
 from studies.material_six.build import Row, read_rows, write_rows
 
+from beltsight.bench import encode_jpeg
 from beltsight.scene import clear_background, cut_out, find_foreground
 
 Photo = NDArray[np.uint8]
@@ -90,8 +91,8 @@ def take_apart(pool: Path, whole: Path, items: Path, grounds: Path) -> list[Row]
         kept.append(row)
         made.append(replace(row, path=f"{row.path}.jpg"))
         _write(whole / row.path, (pool / row.path).read_bytes())
-        _write(items / made[-1].path, _jpeg(item_on_grey(photo, mask)))
-        _write(grounds / made[-1].path, _jpeg(ground_alone(photo, mask)))
+        _write(items / made[-1].path, encode_jpeg(item_on_grey(photo, mask), QUALITY))
+        _write(grounds / made[-1].path, encode_jpeg(ground_alone(photo, mask), QUALITY))
     write_rows(whole, kept)
     write_rows(items, made)
     write_rows(grounds, made)
@@ -106,11 +107,6 @@ def _trusted(pool: Path) -> Iterator[tuple[Row, Photo, NDArray[np.float32]]]:
         mask = find_item(photo)
         if mask is not None:
             yield row, photo, mask
-
-
-def _jpeg(photo: Photo) -> bytes:
-    options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
-    return bytes(cv2.imencode(".jpg", photo[:, :, ::-1], options)[1].tobytes())
 
 
 def _write(path: Path, content: bytes) -> None:

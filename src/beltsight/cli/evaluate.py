@@ -176,14 +176,13 @@ def _print_summary(evaluation: Evaluation) -> None:
         if accepted := result.confidence["accepted"]:
             print_line(_accepted_line(accepted))
     if evaluation.robustness is not None:
+        from beltsight.robustness import WHY_LEFT_OUT
+
         for name in evaluation.tasks:
             rows = _change_rows(evaluation.robustness["changes"], name)
             print_table(f"{name}, photos changed", ("change", "unit", "accuracy at amounts"), rows)
         if missing := evaluation.robustness["left_out"]:
-            print_line(
-                f"not measured: {', '.join(missing)}, since no photo shows an item whose outline "
-                "can be trusted, or none of another class to lay over it"
-            )
+            print_line(f"not measured: {', '.join(missing)}, since {WHY_LEFT_OUT}")
 
 
 def _calibration(result: TaskResult) -> str:

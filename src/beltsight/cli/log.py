@@ -135,7 +135,6 @@ def command(
     from beltsight.cli.log_report import report
     from beltsight.store import open_log
 
-    _check_there(store)
     span = _span(from_, until)
     kinds = [str(one) for one in kind or ()]
     reader = open_log(store, line)
@@ -150,17 +149,6 @@ def command(
             report(reader, span, bucket, model or [], policy, shifts, json)
     finally:
         reader.close()
-
-
-def _check_there(store: str) -> None:
-    """A log that is not there is most often another folder's."""
-    from beltsight.errors import StoreError
-
-    if "://" not in store and not Path(store).is_file():
-        raise StoreError(
-            f"{store}: no such file; a line's log is where its line.toml says (store.url), and "
-            "'beltsight line run' or 'line simulate line.toml' makes it"
-        )
 
 
 def _span(start: str | None, end: str | None) -> Span:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,17 +71,10 @@ def _bound(
     policy: Path | None, model: str | None, taxonomy: Path | None
 ) -> tuple[Decider, list[int]]:
     """The policy bound to the model or the taxonomy, and the numbers of rules without a case."""
-    from beltsight.config import ASSETS
     from beltsight.decide import bind, bind_taxonomy
-    from beltsight.errors import PolicyError
     from beltsight.policy import idle_rules, load_policy
     from beltsight.taxonomy import load_taxonomy
 
-    if policy is not None and not policy.is_file():
-        raise PolicyError(
-            f"--policy {policy}: no such file; begin with a copy of the packaged one: "
-            f"cp {shlex.quote(str(ASSETS / 'policy.toml'))} {shlex.quote(str(policy))}"
-        )
     known = load_taxonomy(taxonomy)
     loaded = load_policy(policy)
     if model is None:

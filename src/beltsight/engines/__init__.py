@@ -10,10 +10,9 @@ from beltsight.engines.choice import (
     available_engines,
     open_engine,
 )
-from beltsight.engines.engine import ANEW, Engine, run_in_batches
+from beltsight.engines.engine import Engine, run_in_batches
 
 __all__ = [
-    "ANEW",
     "DEFAULT_ENGINE",
     "ENGINES",
     "Engine",

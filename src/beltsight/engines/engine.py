@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 
 from beltsight.records import Floats
 
-ANEW = "copy the file again from its source, or write it anew with 'beltsight export'"
-"""What to do about a file that no engine can load."""
-
 
 class Engine(Protocol):
     """Whatever computes the graph; its calls may come from several threads at once."""

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from beltsight.engines.engine import ANEW
 from beltsight.engines.libraries import import_onnxruntime
-from beltsight.errors import ModelError, ModelFileError
+from beltsight.errors import ANEW, ModelError, ModelFileError
 from beltsight.records import Floats
 
 PROVIDERS = {

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from beltsight.engines.engine import ANEW
 from beltsight.engines.libraries import import_openvino
-from beltsight.errors import MissingExtraError, ModelError, ModelFileError
+from beltsight.errors import ANEW, MissingExtraError, ModelError, ModelFileError
 from beltsight.records import Floats
 
 PRECISIONS = {"openvino-cpu": "f32", "openvino-cpu-bf16": "bf16"}

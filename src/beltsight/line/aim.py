@@ -161,10 +161,9 @@ def aim_at(
     half_mm = pulse_mm(wanted.length_mm, actuator.cover, shortest_mm) / 2
     from_mm, to_mm = meets_mm - half_mm, meets_mm + half_mm
     earliest_mm = state.position_mm + speed_mm_ms * (actuator.latency_ms + actuator.lead_ms)
-    spare_mm = from_mm - earliest_mm
-    if spare_mm < 0 and -spare_mm <= actuator.window_mm:
+    spare_mm, lack_ms = from_mm - earliest_mm, 0.0
+    if -actuator.window_mm <= spare_mm < 0:
         from_mm, to_mm = earliest_mm, max(to_mm, earliest_mm + shortest_mm)
     elif spare_mm < 0:
         lack_ms = -spare_mm / speed_mm_ms if speed_mm_ms else float("inf")
-        return Aim(actuator, lanes, meets_mm, from_mm, to_mm, lack_ms, spare_mm)
-    return Aim(actuator, lanes, meets_mm, from_mm, to_mm, 0.0, spare_mm)
+    return Aim(actuator, lanes, meets_mm, from_mm, to_mm, lack_ms, spare_mm)

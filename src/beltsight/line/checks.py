@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -134,11 +133,6 @@ def _timing(settings: LineSettings, model: Model) -> Check:
 
 
 def _log(settings: LineSettings) -> tuple[None, Result, str]:
-    key = settings.store.key_file
-    if key is not None and not key.exists():
-        name = shlex.quote(str(key))
-        make = f"openssl rand -hex 32 > {name}; chmod 400 {name}"
-        return None, "wrong", f"the key {key} is not there; make one, and keep a copy: {make}"
     with open_with_settings(settings.store, settings.name) as store:
         keyed = store.reader.keyed
     if not keyed:

@@ -23,6 +23,7 @@ from beltsight.report.figures import (
     severity_figure,
 )
 from beltsight.report.render import photo_uri, render
+from beltsight.robustness import WHY_LEFT_OUT
 from beltsight.taxonomy import Taxonomy, load_taxonomy
 
 _TILE_SIDE = 300
@@ -119,6 +120,7 @@ def evaluation_page(
         severities=[severity_figure(change, asked) for change in changes if change["tasks"]],
         asked=asked,
         left_out=[change["title"] for change in changes if not change["tasks"]],
+        why_left_out=WHY_LEFT_OUT,
         curves=_curves(history),
         facts=card_facts(evaluation.card),
     )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from beltsight.config import nearest
 from beltsight.errors import ConfigError, ImageError
+from beltsight.jpeg import encode_jpeg
 from beltsight.records import Floats, Photo
 from beltsight.scene.checks import check_mask, check_photo
 from beltsight.scene.cutout import CutOut
@@ -223,7 +224,7 @@ def add_noise(photo: Photo, sigma: float, rng: np.random.Generator) -> Photo:
 def compress(photo: Photo, quality: int) -> Photo:
     """Through a JPEG of this quality, 1 to 100, colours at half resolution."""
     check_photo(photo)
-    _, jpeg = cv2.imencode(".jpg", photo[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
+    jpeg = np.frombuffer(encode_jpeg(photo, int(quality)), np.uint8)
     decoded = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)
     return np.ascontiguousarray(decoded[:, :, ::-1])
 

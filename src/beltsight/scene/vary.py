@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from beltsight.errors import ConfigError
 from beltsight.image import decode
+from beltsight.jpeg import encode_jpeg
 from beltsight.records import Floats, Photo
 from beltsight.scene.dirt import (
     LitItem,
@@ -234,5 +235,4 @@ def _photographed(photo: Photo, camera: Camera, rng: np.random.Generator) -> tup
     # The same for the three colours: JPEG keeps little of the difference.
     noisy = np.clip(np.rint(photo + grain[:, :, None]), 0, 255).astype(np.uint8)
     quality = int(rng.integers(camera.quality[0], camera.quality[1] + 1))
-    _, jpeg = cv2.imencode(".jpg", noisy[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return jpeg.tobytes(), quality
+    return encode_jpeg(noisy, quality), quality

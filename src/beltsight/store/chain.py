@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,8 +80,8 @@ def read_key(path: Path | None = None) -> bytes | None:
     Raises:
         StoreError: no such file, or a key of fewer than 16 bytes.
     """
-    to = "KEYFILE" if path is None else path
-    make = f"make one with: openssl rand -hex 32 > {to}; chmod 400 {to}"
+    to = "KEYFILE" if path is None else shlex.quote(str(path))
+    make = f"make one, and keep a copy: openssl rand -hex 32 > {to}; chmod 400 {to}"
     if path is None:
         found = os.environb.get(KEY_VARIABLE.encode()) if os.supports_bytes_environ else None
         if found is None:

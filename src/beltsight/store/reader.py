@@ -176,7 +176,10 @@ def open_log(url: str | Path, line: str | None = None) -> LogReader:
     """
     database = find_database(url)
     if database.path is not None and not database.path.is_file():
-        raise StoreError(f"{database.name}: no such file")
+        raise StoreError(
+            f"{database.name}: no such file; a line's log is where its line.toml says (store.url), "
+            "and 'beltsight line run' or 'line simulate line.toml' makes it"
+        )
     prepare_for_reading(database)
     engine = database.engine("read")
     with translated(database), engine.connect() as connection:

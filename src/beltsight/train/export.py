@@ -21,7 +21,7 @@ from beltsight.engines import Engine
 from beltsight.engines.onnx_runtime import OnnxRuntimeEngine
 from beltsight.errors import ModelFileError, ParityError
 from beltsight.model_file import restate_card, save_model
-from beltsight.records import Floats
+from beltsight.records import MAP_END, PLACES_END, Floats
 from beltsight.train.network import Network
 
 __all__ = [
@@ -51,9 +51,9 @@ class ExportGraph(nn.Module):
         super().__init__()
         self.network = network
         self.tasks = tuple(task.name for task in network.tasks)
-        maps = [f"{task}_map" for task in self.tasks] if network.has_maps else []
+        maps = [f"{task}{MAP_END}" for task in self.tasks] if network.has_maps else []
         placed = network.places_task
-        places = [f"{placed}_places"] if placed else []
+        places = [f"{placed}{PLACES_END}"] if placed else []
         self.names = (*self.tasks, "embedding", *maps, *places)
 
     def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
