@@ -4,6 +4,8 @@ python studies/default_model/run.py material  # materials alone: 25 minutes on t
 python studies/default_model/run.py soil      # photos with simulated dirt; goes on by itself
 python studies/default_model/run.py belts     # crops of simulated belts: 10 minutes; goes on
 python studies/default_model/run.py train     # dirt and belts, too: an hour; resumes by itself
+python studies/default_model/run.py more      # three times as many photos; goes on by itself
+python studies/default_model/run.py finish    # on with these, under other lamps: an hour; resumes
 python studies/default_model/run.py calibrate # confidence and threshold by validation photos
 python studies/default_model/run.py validate  # dirt on validation items, by which to decide
 python studies/default_model/run.py measure   # one look at clean and at dirty test photos; parity
@@ -52,12 +54,14 @@ from studies.runner import (  # noqa: E402
     write_json,
 )
 
-COPIES, SEED = 5, 0
-SOILED, BELTS = "trashnet-soiled", "belts"
-LEARNED = "trashnet-soiled-and-belts.csv"  # the name stands in the model's card
+SOILED, MORE, BELTS = "trashnet-soiled", "trashnet-soiled-more", "belts"
+LEARNED = "trashnet-soiled-and-belts.csv"
+FINISHED = "trashnet-soiled-more-and-belts.csv"  # the name stands in the model's card
+COPIES = {"train": 16, "val": 4}  # photos made of each of them for FINISHED
+LAST = "finish"  # the run whose model is measured and installed
 ABOUT = About(
     name="trashnet-mobilenetv2",
-    version="2",
+    version="3",
     licence="Apache-2.0",
     notice=(
         "Fine-tuned from MobileNetV2 ImageNet weights (Apache-2.0, The TensorFlow Authors) on "
@@ -69,10 +73,22 @@ ABOUT = About(
 
 def soil(out: Path) -> None:
     """Make the photos with simulated dirt that are learned from."""
-    learned = _learned_from()
-    options = SoilOptions(COPIES, originals=True, masks=True, seed=SEED)
-    made = soil_dataset(learned, out / SOILED, options)
+    options = SoilOptions(5, originals=True, masks=True, seed=0)
+    made = soil_dataset(_learned_from(), out / SOILED, options)
     write_json(HERE / "results" / "soiled.json", {**made.to_record(), "folder": SOILED})
+
+
+def more(out: Path) -> None:
+    """Make many other photos to learn from; belts come beside them as before."""
+    learned = _learned_from()
+    parts = [f"{MORE}/{split}" for split in COPIES]
+    made = {}
+    for (split, copies), part in zip(COPIES.items(), parts, strict=True):
+        options = SoilOptions(copies, originals=True, masks=True, seed=1)
+        soiled = soil_dataset(learned.select(split), out / part, options)
+        made[split] = {**soiled.to_record(), "folder": part}
+    write_json(HERE / "results" / "soiled-more.json", made)
+    _join(out, [*parts, *(f"{BELTS}/{one['name']}" for one in _belts())], FINISHED)
 
 
 def _learned_from() -> beltsight.Dataset:
@@ -83,9 +99,8 @@ def _learned_from() -> beltsight.Dataset:
 
 def belts(out: Path) -> None:
     """Let a line look at the photos' items on simulated belts, and join its crops to the rest."""
-    look = tomllib.loads((HERE / "belts.toml").read_text(encoding="utf-8"))["belts"]
     counts = {}
-    for one in look:
+    for one in _belts():
         folder = out / BELTS / one["name"]
         if not (folder / "labels.csv").exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -93,8 +108,13 @@ def belts(out: Path) -> None:
         counts[one["name"]] = len(_rows(folder / "labels.csv"))
         print(f"{one['name']}: {counts[one['name']]} crops", flush=True)
     write_json(HERE / "results" / "belts.json", counts)
-    parts = [SOILED, *(f"{BELTS}/{one['name']}" for one in look)]
-    _join(out, parts)
+    _join(out, [SOILED, *(f"{BELTS}/{name}" for name in counts)], LEARNED)
+
+
+def _belts() -> list[dict[str, Any]]:
+    """Names and looks of the simulated belts."""
+    read: list[dict[str, Any]] = tomllib.loads((HERE / "belts.toml").read_text("utf-8"))["belts"]
+    return read
 
 
 def _crop_belt(folder: Path, look: dict[str, Any]) -> None:
@@ -123,7 +143,7 @@ def _play(
     return play
 
 
-def _join(out: Path, parts: list[str]) -> None:
+def _join(out: Path, parts: list[str], name: str) -> None:
     """One table of several data sets below a folder."""
     rows = []
     for part in parts:
@@ -131,7 +151,7 @@ def _join(out: Path, parts: list[str]) -> None:
             paths = {key: f"{part}/{row[key]}" for key in ("path", "mask") if row.get(key)}
             rows.append({**row, **paths})
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with (out / LEARNED).open("w", newline="", encoding="utf-8") as file:
+    with (out / name).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -150,6 +170,11 @@ def material(out: Path) -> None:
 def train(out: Path) -> None:
     """Go on with dirt on the photos, too."""
     _train(out / LEARNED, out / "dirt", "train", "")
+
+
+def finish(out: Path) -> None:
+    """Go on with more kinds of dirt, under other lamps."""
+    _train(out / FINISHED, out / LAST, "finish", "finish-")
 
 
 def _train(data: Path, out: Path, name: str, prefix: str) -> None:
@@ -180,7 +205,7 @@ def _train(data: Path, out: Path, name: str, prefix: str) -> None:
 
 def model_file(out: Path) -> Path:
     """What is measured and installed."""
-    return out / "dirt" / "calibrated.onnx"
+    return out / LAST / "calibrated.onnx"
 
 
 def calibrate(out: Path) -> None:
@@ -190,7 +215,7 @@ def calibrate(out: Path) -> None:
     among the very sure, so that seven of ten photos would be left to people.
     """
     data = beltsight.load_dataset(data_folder("trashnet"))
-    trained = beltsight.load(out / "dirt" / "model.onnx")
+    trained = beltsight.load(out / LAST / "model.onnx")
     found = recalibrate(trained, data, model_file(out), split="val", purity=0.97)
     write_json(HERE / "results" / "calibration.json", found.to_record())
 
@@ -254,9 +279,7 @@ def measure(out: Path) -> None:
     samples = beltsight.load_dataset(data).select("test").samples
     model = beltsight.load(model_file(out))
     photos = np.stack([model.prepare(sample.path) for sample in samples])
-    parity = measure_parity(
-        load_network(out / "dirt"), make_engine_of_file(model_file(out)), photos
-    )
+    parity = measure_parity(load_network(out / LAST), make_engine_of_file(model_file(out)), photos)
     write_json(
         HERE / "results" / "parity.json",
         {
@@ -285,6 +308,7 @@ def install(out: Path) -> None:
 
 STEPS = {
     "material": material, "soil": soil, "belts": belts, "train": train,
+    "more": more, "finish": finish,
     "calibrate": calibrate, "validate": validate, "measure": measure, "install": install,
 }  # fmt: skip
 

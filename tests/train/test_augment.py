@@ -89,7 +89,7 @@ def test_the_item_stays_in_view(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert 0.6 * expected < overlaid < 1.3 * expected
 
 
-@pytest.mark.parametrize("name", ["light", "gentle", "strong", "more"])
+@pytest.mark.parametrize("name", ["light", "gentle", "plant", "strong", "more"])
 @pytest.mark.parametrize("size", [(8, 8), (31, 57), (120, 61), (96, 96), (1, 40)])
 def test_shape_and_type_stay(name: str, size: tuple[int, int]) -> None:
     photo = any_photo(*size)
@@ -104,7 +104,7 @@ def test_shape_and_type_stay(name: str, size: tuple[int, int]) -> None:
     assert torch.equal(photo, kept)
 
 
-@pytest.mark.parametrize("name", ["light", "gentle", "strong", "more"])
+@pytest.mark.parametrize("name", ["light", "gentle", "plant", "strong", "more"])
 def test_the_seed_alone_decides(name: str) -> None:
     augment, again = make(NAMED[name], blue_item), make(NAMED[name], blue_item)
     photo = scene((230, 40, 40))
@@ -198,7 +198,7 @@ def test_nothing_asked_for_changes_nothing() -> None:
 def test_a_wrong_name_is_an_error_that_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="no augmentation 'strnog'; did you mean 'strong'"):
         make_augmentation("strnog", GREY)
-    with pytest.raises(ConfigError, match="known: none, light, gentle, strong"):
+    with pytest.raises(ConfigError, match="known: none, light, gentle, plant, strong"):
         make_augmentation("xyzzy", GREY)
 
 
@@ -206,7 +206,7 @@ def test_a_wrong_name_is_an_error_that_names_the_nearest() -> None:
     "numbers",
     [
         {"degrees": 200}, {"scale": 1.0}, {"noise": -1}, {"shade_probability": 1.5},
-        {"blur": math.nan}, {"brightness": math.inf}, {"shear": 90},
+        {"blur": math.nan}, {"brightness": math.inf}, {"shear": 90}, {"warmth": 301},
     ],
 )  # fmt: skip
 def test_numbers_out_of_range_are_refused(numbers: dict[str, float]) -> None:
@@ -227,7 +227,7 @@ def test_more_raises_all_that_is_there_within_bounds() -> None:
     strong = STRENGTHS["strong"]
     for field in fields(Strength):
         before, after = getattr(strong, field.name), getattr(MORE, field.name)
-        at_bound = {"degrees", "mirror_x", "mirror_y"}
+        at_bound = {"degrees", "mirror_x", "mirror_y", "warmth"}
         assert after == before if field.name in at_bound else after > before, field.name
     assert MORE.degrees == 180 and MORE.hidden == 0.25 and MORE.shift == pytest.approx(0.12)
     assert MORE.noise == 15 and MORE.item_probability == pytest.approx(0.225)
@@ -245,10 +245,10 @@ def test_the_page_states_the_numbers() -> None:
     written = {
         row[0]: [float(value) for value in row[2:]]
         for row in re.findall(
-            r"^\| `(\w+)` \| (.+) \| (.+) \| (.+) \| (.+) \| (.+) \|$", page, re.MULTILINE
+            r"^\| `(\w+)` \| (.+) \| (.+) \| (.+) \| (.+) \| (.+) \| (.+) \|$", page, re.MULTILINE
         )
     }
-    strengths = (*(STRENGTHS[name] for name in ("light", "gentle", "strong")), MORE)
+    strengths = (*(STRENGTHS[name] for name in ("light", "gentle", "plant", "strong")), MORE)
     for field in fields(Strength):
         numbers = [getattr(strength, field.name) for strength in strengths]
         assert written.pop(field.name) == pytest.approx(numbers, rel=1e-3), field.name

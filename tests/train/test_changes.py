@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import functional
 import beltsight
 from beltsight.records import Photo
 from beltsight.scene import CutOut, paste
+from beltsight.scene.relight import relight
 from beltsight.train.changes import (
     affine_matrix,
     blur,
@@ -247,3 +248,15 @@ def test_where_there_is_no_item_none_is_made_up() -> None:
     even = np.full((128, 128, 3), 210, np.uint8)
     assert item_of(even, FILL) is None
     assert item_of(even[:20, :20], FILL) is None
+
+
+@pytest.mark.parametrize("mired", [-60.0, 40.0, 130.0])
+def test_a_warmer_lamp_is_near_that_of_linear_light(soft: Photo, mired: float) -> None:
+    warmed = recolour(soft, colour_matrix(mean_luma(soft), warmth_mired=mired))
+    exact = relight(soft, warmth_mired=mired)
+    moved = exact.astype(float).mean((0, 1)) - soft.mean((0, 1))
+    # Reds rise and blues fall, or the other way; by about as much as in linear light.
+    assert moved[0] * mired > 0 > moved[2] * mired
+    off = warmed.astype(float) - exact.astype(float)
+    assert np.abs(off).mean() < 0.12 * np.abs(moved).max()
+    assert np.abs(off).max() <= 0.2 * np.abs(moved).max() + 2

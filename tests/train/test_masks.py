@@ -154,8 +154,9 @@ def test_a_run_learns_where_dirt_lies_and_its_file_says_it(soiled: Path, tmp_pat
     plain = run_training(soiled, tmp_path / "plain", tiny(stages=stages))
     masked = run_training(soiled, tmp_path / "masked", tiny(stages=stages, mask_weight=2.0))
     weights = load_file(tmp_path / "masked" / "best.safetensors")
-    assert "places.weight" in weights
-    assert "places.weight" not in load_file(tmp_path / "plain" / "best.safetensors")
+    assert any(name.startswith("places.") for name in weights)
+    unmasked = load_file(tmp_path / "plain" / "best.safetensors")
+    assert not any(name.startswith("places.") for name in unmasked)
     # The further loss adds to the first step's, and so to the epoch's.
     assert masked.history[0].train_loss > plain.history[0].train_loss
     names = [{o.name for o in onnx.load(run.model).graph.output} for run in (plain, masked)]

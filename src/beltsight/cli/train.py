@@ -31,7 +31,9 @@ def command(
     epochs: Annotated[int | None, typer.Option(help="Epochs of the last stage.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Photos per step.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="adamw, sgd or adam_l2.")] = None,
-    augment: Annotated[str | None, typer.Option(help="none, light, gentle or strong.")] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="none, light, gentle, plant or strong.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same run.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; 0 for one per core.")] = None,
     assignments: Annotated[

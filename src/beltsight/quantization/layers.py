@@ -146,20 +146,15 @@ def _name_nodes(model: onnx.ModelProto) -> None:
 
 
 def _heads(model: onnx.ModelProto) -> set[str]:
-    """The weighted nodes nearest to each output but the embedding."""
+    """The nodes that the embedding does not need: what answers, and says where."""
     makers = {output: node for node in model.graph.node for output in node.output}
-    waiting = [output.name for output in model.graph.output if output.name != "embedding"]
-    heads, seen = set(), set()
+    waiting, needed = ["embedding"], set()
     while waiting:
         node = makers.get(waiting.pop())
-        if node is None or node.name in seen:
-            continue
-        seen.add(node.name)
-        if node.op_type in WEIGHTED:
-            heads.add(node.name)
-        else:
+        if node is not None and node.name not in needed:
+            needed.add(node.name)
             waiting.extend(node.input)
-    return heads
+    return {node.name for node in model.graph.node} - needed
 
 
 def _layers(model: onnx.ModelProto, trunk: set[str]) -> Iterable[Layer]:

@@ -70,6 +70,7 @@ class Strength:
         contrast: about the mean grey.
         saturation: about each pixel's grey.
         hue: turn of the hue to either side, as a share of the circle.
+        warmth: shift of the lamp's colour temperature to either side, in mired.
         warp_probability: probability of a gentle distortion that differs from place to place.
         warp: largest displacement, as a share of the shorter side.
         item_probability: probability that an item of another photo is laid over.
@@ -98,6 +99,7 @@ class Strength:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
+    warmth: float = 0.0
     warp_probability: float = 0.0
     warp: float = 0.0
     item_probability: float = 0.0
@@ -118,7 +120,10 @@ class Strength:
                 raise ConfigError(f"{field.name} must lie in 0 to {top:g}, got {value}")
 
 
-_TOPS = {"degrees": 180.0, "shear": 60.0, "scale": 0.9, "blur": 20.0, "noise": 255.0, "warp": 0.1}
+_TOPS = {
+    "degrees": 180.0, "shear": 60.0, "scale": 0.9, "warmth": 300.0,
+    "blur": 20.0, "noise": 255.0, "warp": 0.1,
+}  # fmt: skip
 
 STRENGTHS: Mapping[str, Strength] = MappingProxyType(
     {
@@ -129,6 +134,11 @@ STRENGTHS: Mapping[str, Strength] = MappingProxyType(
         "gentle": Strength(
             degrees=180, shift=0.08, scale=0.2, shear=8, mirror_x=0.5, mirror_y=0.5,
             brightness=0.15, contrast=0.15, saturation=0.15, hue=0.01,
+        ),
+        "plant": Strength(
+            degrees=180, shift=0.08, scale=0.2, shear=8, mirror_x=0.5, mirror_y=0.5,
+            brightness=0.25, contrast=0.2, saturation=0.2, hue=0.01, warmth=100,
+            blur_probability=0.2, blur=1.2, noise_probability=0.3, noise=20,
         ),
         "strong": Strength(
             degrees=180, shift=0.08, scale=0.25, shear=10, mirror_x=0.5, mirror_y=0.5,
@@ -144,7 +154,8 @@ STRENGTHS: Mapping[str, Strength] = MappingProxyType(
 # Beyond these an item of half the picture's side may leave the view, or cannot be made out.
 _LIMITS = Strength(
     degrees=180, shift=0.12, scale=0.35, shear=15, mirror_x=0.5, mirror_y=0.5,
-    brightness=0.6, contrast=0.6, saturation=0.7, hue=0.08, warp_probability=0.5, warp=0.03,
+    brightness=0.6, contrast=0.6, saturation=0.7, hue=0.08, warmth=150,
+    warp_probability=0.5, warp=0.03,
     item_probability=0.4, erase_probability=0.5, erase=0.2, hidden=0.25,
     shade_probability=0.5, shade=0.7, blur_probability=0.5, blur=2.5,
     noise_probability=0.5, noise=20,
@@ -182,8 +193,8 @@ def make_augmentation(
     Args:
         strength: ``none``, ``light`` (mirror, small turns and scales, light), ``gentle`` (any
             turn, and no more light than that: for what shows in texture and colour, as dirt
-            does), ``strong`` (any turn, larger scales, colour, shadows, blur, noise, partly
-            hidden), or numbers.
+            does), ``plant`` (as gentle, under other lamps and with a poorer camera), ``strong``
+            (any turn, larger scales, colour, shadows, blur, noise, partly hidden), or numbers.
         fill: RGB of what moves into view, the letterbox's own, 0 to 255.
         other: gives the item of another photo, to be laid over, or None where it has none; it
             draws from PyTorch's global generator. Without it no item is laid over.
@@ -286,6 +297,7 @@ def _recolour(photo: Photo, *, strength: Strength) -> Photo:
         contrast=1 + _around(strength.contrast),
         saturation=1 + _around(strength.saturation),
         hue=_around(strength.hue),
+        warmth_mired=_around(strength.warmth) if strength.warmth else 0.0,
     )
     return recolour(photo, matrix)
 

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from beltsight.records import Floats, Photo
 from beltsight.scene import CutOut, Shadow, cut_out, find_foreground, inner_box, paste
+from beltsight.scene.relight import lamp_gains
 
 Fill = tuple[int, int, int]
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 _YIQ = np.array([_LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+_GAMMA = 2.2
 _FIELD_CELLS = 32  # shadows are drawn so small, then enlarged
 _SMALLEST_SIDE_PX = 32  # of a photo that gives an item
 
@@ -60,14 +62,17 @@ def colour_matrix(
     contrast: float = 1.0,
     saturation: float = 1.0,
     hue: float = 0.0,
+    warmth_mired: float = 0.0,
 ) -> NDArray[np.float64]:
-    """One matrix for torchvision's four changes of colour: linear, they need no order.
+    """One matrix for torchvision's four changes of colour, linear, so without order; then the lamp.
 
     Args:
         mean_luma: the photo's mean grey, about which contrast grows.
         brightness, contrast, saturation: factors, 1 for no change.
         hue: share of the circle. It turns the plane of I and Q of YIQ instead of the H of HSV:
             luma stays, and small turns differ little.
+        warmth_mired: see :func:`lamp_gains <beltsight.scene.relight.lamp_gains>`; on sRGB values,
+            as if their curve were a power: near to what linear light would give, and quick.
 
     Returns:
         float64 (3, 4): RGB and 1 -> RGB.
@@ -78,7 +83,8 @@ def colour_matrix(
     grey = np.tile(_LUMA, (3, 1))
     colour = saturation * np.linalg.inv(_YIQ) @ rotation @ _YIQ + (1 - saturation) * grey
     lift = (1 - contrast) * brightness * mean_luma
-    return np.column_stack([brightness * contrast * colour, np.full(3, lift)])
+    changed = np.column_stack([brightness * contrast * colour, np.full(3, lift)])
+    return lamp_gains(warmth_mired)[:, None] ** (1 / _GAMMA) * changed if warmth_mired else changed
 
 
 def shadow_field(

@@ -58,12 +58,12 @@ class ExportGraph(nn.Module):
 
     def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
         """Outputs for uint8 (N, H, W, 3) RGB."""
-        features, embedding = self.network.features(photos)
+        features, embedding, places = self.network.outputs(photos)
         logits = [head(embedding) for head in self.network.heads]
         maps = self.network.class_maps(features).values() if self.network.has_maps else ()
-        if self.network.places_task is None or self.network.places is None:
+        if self.network.places_task is None or places is None:
             return (*logits, embedding, *maps)
-        return (*logits, embedding, *maps, self.network.places(features)[:, 0])
+        return (*logits, embedding, *maps, places)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from beltsight.config import nearest
 from beltsight.errors import ConfigError, TrainError
 from beltsight.records import TaskSpec
+from beltsight.train.places import Places, finer_stages
 from beltsight.train.settings import TrainSettings
 
 PLACES_TASK = "contamination"  # masks are of dirt
@@ -69,13 +70,14 @@ class Network(nn.Module):
         self.heads = nn.ModuleList(
             nn.Linear(embedding.shape[1], len(task.classes)) for task in tasks
         )
-        if places and not self.has_maps:
+        if places and features.ndim != 4:
             raise ConfigError(
-                "mask_weight needs a backbone whose features are averaged over places, which "
+                "mask_weight needs a backbone whose last features are a map of the photo, which "
                 "this one's are not; leave it at 0"
             )
         # Last, so that all else is drawn as without it.
-        self.places = nn.Conv2d(embedding.shape[1], 1, 1) if places else None
+        self._finer = finer_stages(backbone) if places else []
+        self.places = self._make_places() if places else None
 
     def forward(self, photos: Tensor) -> dict[str, Tensor]:
         """Logits (N, C) per task for uint8 (N, H, W, 3) RGB."""
@@ -88,9 +90,15 @@ class Network(nn.Module):
 
     def answers(self, photos: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
         """Logits per task, and where there is a layer for it, a logit (N, h, w) of dirt."""
-        features, embedding = self.features(photos)
-        places = None if self.places is None else self.places(features)[:, 0]
+        _, embedding, places = self.outputs(photos)
         return self.logits(embedding), places
+
+    def outputs(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Feature map, embedding, and where there is a layer for it, a logit (N, h, w) of dirt."""
+        if self.places is None:
+            return *self.features(photos), None
+        features, finer = self._with_finer(photos)
+        return features, self.embedding(features), self.places([*finer, features])
 
     def features(self, photos: Tensor) -> tuple[Tensor, Tensor]:
         """The last feature map and the embedding (N, D) for uint8 (N, H, W, 3) RGB."""
@@ -139,6 +147,27 @@ class Network(nn.Module):
     def head(self, task: str) -> nn.Linear:
         """The layer that answers a task: logits = weight @ embedding + bias."""
         return next(head for spec, head in self._named_heads() if spec.name == task)
+
+    def _with_finer(self, photos: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The last feature map and the finer ones, the finest first."""
+        inputs = self.normalised(photos)
+        if not self._finer:
+            return self.backbone.forward_features(inputs), []  # type: ignore[operator]
+        last, finer = self.backbone.forward_intermediates(inputs, indices=self._finer)  # type: ignore[operator]
+        return last, finer
+
+    @torch.no_grad()
+    def _make_places(self) -> Places:
+        """A layer for what the backbone gives."""
+        photo = torch.zeros((1, *self.input_size, 3), dtype=torch.uint8)
+        last, finer = self._with_finer(photo)
+        expected = self.features(photo)[0]
+        if last.shape != expected.shape or not torch.allclose(last, expected):
+            raise ConfigError(
+                "mask_weight needs a backbone whose stages timm can tell, which this one's it "
+                "cannot; leave it at 0"
+            )
+        return Places([each.shape[1] for each in (*finer, last)])
 
     def _named_heads(self) -> Iterator[tuple[TaskSpec, nn.Linear]]:
         for task, head in zip(self.tasks, self.heads, strict=True):

@@ -89,7 +89,7 @@ class TrainSettings(_Part):
             the loss; ``copies`` draws each class of the first task equally often; ``synthesis``
             does, too, and fills up rare classes with synthesised photos: their items cut out,
             varied, and placed on backgrounds of other photos.
-        augment: ``none``, ``light``, ``gentle`` or ``strong``.
+        augment: ``none``, ``light``, ``gentle``, ``plant`` or ``strong``.
         augment_more: classes whose photos are augmented more than the others'; or ``confused``:
             after each stage, those that validation tells apart worse than the mean class.
         batchnorm: ``frozen`` keeps pretrained statistics and scales everywhere.
@@ -137,7 +137,7 @@ class TrainSettings(_Part):
     mix: float = Field(0.0, ge=0, le=10)
     dropout: float = Field(0.2, ge=0, lt=1)
     balance: Literal["none", "copies", "weights", "synthesis"] = "none"
-    augment: Literal["none", "light", "gentle", "strong"] = "strong"
+    augment: Literal["none", "light", "gentle", "plant", "strong"] = "strong"
     augment_more: Literal["confused"] | tuple[str, ...] = ()
     batchnorm: Literal["learn", "frozen"] = "learn"
     schedule: Literal["cosine", "constant"] = "cosine"
