@@ -6,6 +6,7 @@ python studies/default_model/run.py belts     # crops of simulated belts: 10 min
 python studies/default_model/run.py train     # dirt and belts, too: an hour; resumes by itself
 python studies/default_model/run.py more      # three times as many photos; goes on by itself
 python studies/default_model/run.py finish    # on with these, under other lamps: an hour; resumes
+python studies/default_model/run.py average   # of the last two networks' weights: 6 minutes
 python studies/default_model/run.py calibrate # confidence and threshold by validation photos
 python studies/default_model/run.py validate  # dirt on validation items, by which to decide
 python studies/default_model/run.py measure   # one look at clean and at dirty test photos; parity
@@ -33,11 +34,12 @@ from beltsight.line.simulate.crops import CropBook
 from beltsight.line.simulate.play import Play, PlaySettings
 from beltsight.machine import describe_machine
 from beltsight.model import DEFAULT_MODEL
+from beltsight.train.checkpoint import load_checkpoint, save_checkpoint
 from beltsight.train.export import make_engine_of_file, measure_parity, restate_card
 from beltsight.train.loop import EpochDone, Event
 from beltsight.train.package import About
 from beltsight.train.recalibrate import recalibrate
-from beltsight.train.run import load_network, run_training
+from beltsight.train.run import export_run, load_network, run_training
 from beltsight.train.settings import load_settings
 
 HERE = Path(__file__).resolve().parent
@@ -58,7 +60,8 @@ SOILED, MORE, BELTS = "trashnet-soiled", "trashnet-soiled-more", "belts"
 LEARNED = "trashnet-soiled-and-belts.csv"
 FINISHED = "trashnet-soiled-more-and-belts.csv"  # the name stands in the model's card
 COPIES = {"train": 16, "val": 4}  # photos made of each of them for FINISHED
-LAST = "finish"  # the run whose model is measured and installed
+SHARE = 0.5  # of the weights after 'finish' in the average with those before
+LAST = "averaged"  # the run whose model is measured and installed
 ABOUT = About(
     name="trashnet-mobilenetv2",
     version="3",
@@ -174,7 +177,31 @@ def train(out: Path) -> None:
 
 def finish(out: Path) -> None:
     """Go on with more kinds of dirt, under other lamps."""
-    _train(out / FINISHED, out / LAST, "finish", "finish-")
+    _train(out / FINISHED, out / "finish", "finish", "finish-")
+
+
+def average(out: Path) -> None:
+    """Weights between those before and after 'finish', as Wortsman et al. 2022 (WiSE-FT).
+
+    What was learned last, other lamps and noise, is kept nearly whole, and what was lost, a point
+    or two of photos as they are, comes back.
+    """
+    before, _ = load_checkpoint(out / "dirt" / "best.safetensors")
+    after, state = load_checkpoint(out / "finish" / "best.safetensors")
+    weights = {
+        # Of counts there is no mean; where dirt lies was learned by the later one alone.
+        name: (1 - SHARE) * before[name] + SHARE * value
+        if name in before and value.is_floating_point()
+        else value
+        for name, value in after.items()
+    }
+    folder = out / LAST
+    folder.mkdir(exist_ok=True)
+    for name in ("settings.toml", "run.json"):
+        shutil.copy(out / "finish" / name, folder / name)
+    save_checkpoint(folder / "best.safetensors", weights, state)
+    figures = export_run(folder, out / FINISHED, folder / "model.onnx", about=ABOUT)
+    write_json(HERE / "results" / "averaged-val.json", {"share": SHARE, "val": figures})
 
 
 def _train(data: Path, out: Path, name: str, prefix: str) -> None:
@@ -308,7 +335,7 @@ def install(out: Path) -> None:
 
 STEPS = {
     "material": material, "soil": soil, "belts": belts, "train": train,
-    "more": more, "finish": finish,
+    "more": more, "finish": finish, "average": average,
     "calibrate": calibrate, "validate": validate, "measure": measure, "install": install,
 }  # fmt: skip
 

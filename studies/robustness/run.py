@@ -115,7 +115,7 @@ def curves(
 ) -> dict[str, Any]:
     """One model on one data set, with its lines in the ledger: before, plain; after, the means."""
     task = next(task for task, own in TASKS.items() if own == part)
-    keep = sweep.runs / "answers" / name / part
+    keep = sweep.runs / "answers" / f"{name}-{model.hash[:12]}" / part
     if not keep.exists():  # else an earlier call has looked and was interrupted
         look_at_test(model.path or DEFAULT_MODEL, data, task=task, looks=sweep.looks)
 
