@@ -45,7 +45,9 @@ _ITEM_SHARES = (0.03, 0.7)  # of the photo, that an item may take
 _OTHERS = 24
 _SOLID = 0.3  # least part of its box that an item takes which is laid over another
 _LEVEL, _DIRT, _CLEAN = "contamination", "dirt", "clean"
-WHY_LEFT_OUT = "no outline of an item can be trusted, or none of another class is there to lay over"
+WHY_LEFT_OUT = (
+    "no photo shows an item whose outline can be trusted, or none of another class to lay over it"
+)
 _Ints = NDArray[np.int64]
 Progress = Callable[[str, int, int], None]
 
@@ -95,9 +97,8 @@ def measure_robustness(
     Returns:
         A record that JSON can hold: per change its unit and amounts (the neutral one first), and
         per task and amount ``n``, ``right`` and ``accuracy`` with ``interval`` (Wilson, 95 %,
-        wider where photos show the same item);
-        ``mean`` is the mean accuracy over all amounts but the neutral one. ``left_out``: changes
-        that no photo could be asked under (:data:`WHY_LEFT_OUT`).
+        wider where photos show the same item); ``mean`` is the mean accuracy over all amounts but
+        the neutral one. ``left_out``: changes without a photo to ask (:data:`WHY_LEFT_OUT`).
 
     Raises:
         ConfigError: an unknown change or an impossible amount.
@@ -151,8 +152,7 @@ def find_others(samples: Sequence[Sample], seed: int) -> list[tuple[Sample, CutO
         for label in sorted(groups):
             while groups[label]:
                 sample = groups[label].pop()
-                item = _try_cut_out(sample)
-                if item is not None:
+                if (item := _try_cut_out(sample)) is not None:
                     found.append((sample, item))
                     break
         groups = {label: rest for label, rest in groups.items() if rest}

@@ -4,7 +4,8 @@ python studies/default_model/compare.py elsewhere        # clean photos of other
 python studies/default_model/compare.py versions OLD     # test photos won and lost against a file
 
 OLD is an earlier packaged model: git show COMMIT:src/beltsight/assets/trashnet-mobilenetv2.onnx.
-The second looks at the test split, for the comparison in README.md alone.
+The second looks at the test split, for the comparison in README.md alone, and is written into
+the ledger.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 import beltsight
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from studies.runner import data_folder
+from studies.runner import data_folder, note_look
 
 MOST, SEED = 600, 0
 
@@ -38,18 +39,23 @@ def elsewhere() -> None:
 
 def versions(old: Path) -> None:
     """How many test photos one model gets right and the other does not."""
-    samples = beltsight.load_dataset(data_folder("trashnet")).select("test").samples
+    data = data_folder("trashnet")
+    samples = beltsight.load_dataset(data).select("test").samples
+    models = beltsight.load(old), beltsight.load()
     paths = [sample.path for sample in samples]
     right = [
         [
             answer.tasks["material"].label == sample.labels["material"]
             for answer, sample in zip(model.predict(paths), samples, strict=True)
         ]
-        for model in (beltsight.load(old), beltsight.load())
+        for model in models
     ]
     lost = sum(before and not after for before, after in zip(*right, strict=True))
     won = sum(after and not before for before, after in zip(*right, strict=True))
-    print(f"{sum(right[0])} and {sum(right[1])} of {len(samples)}: {lost} lost, {won} won")
+    figure = f"{sum(right[0])} and {sum(right[1])} right: {lost} lost, {won} won"
+    against = f"material, {figure} against {models[0].hash[:12]} (default_model/compare.py)"
+    note_look(models[1].hash, data.name, len(samples), against)
+    print(f"{figure}, of {len(samples)}")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 import beltsight
 from beltsight.dataset.soil import SoilOptions, soil_dataset
@@ -60,7 +61,7 @@ SOILED, MORE, BELTS = "trashnet-soiled", "trashnet-soiled-more", "belts"
 LEARNED = "trashnet-soiled-and-belts.csv"
 FINISHED = "trashnet-soiled-more-and-belts.csv"  # the name stands in the model's card
 COPIES = {"train": 16, "val": 4}  # photos made of each of them for FINISHED
-SHARE = 0.5  # of the weights after 'finish' in the average with those before
+SHARE = 0.5  # of the weights after 'finish' in the average with those before; see shares.py
 LAST = "averaged"  # the run whose model is measured and installed
 ABOUT = About(
     name="trashnet-mobilenetv2",
@@ -176,25 +177,35 @@ def train(out: Path) -> None:
 
 
 def finish(out: Path) -> None:
-    """Go on with more kinds of dirt, under other lamps."""
+    """Go on with more made photos, under other lamps."""
     _train(out / FINISHED, out / "finish", "finish", "finish-")
 
 
-def average(out: Path) -> None:
-    """Weights between those before and after 'finish', as Wortsman et al. 2022 (WiSE-FT).
+def averaged_weights(out: Path, share: float) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights between those before and after 'finish', and the state of the latter.
 
-    What was learned last, other lamps and noise, is kept nearly whole, and what was lost, a point
-    or two of photos as they are, comes back.
+    As Wortsman et al. 2022 (WiSE-FT): most of what was learned last, other lamps and noise, is
+    kept, and most of what photos as they are had lost comes back; see shares.py.
+
+    Args:
+        out: holds the runs.
+        share: of the later weights, 0 to 1.
     """
     before, _ = load_checkpoint(out / "dirt" / "best.safetensors")
     after, state = load_checkpoint(out / "finish" / "best.safetensors")
     weights = {
         # Of counts there is no mean; where dirt lies was learned by the later one alone.
-        name: (1 - SHARE) * before[name] + SHARE * value
+        name: (1 - share) * before[name] + share * value
         if name in before and value.is_floating_point()
         else value
         for name, value in after.items()
     }
+    return weights, state
+
+
+def average(out: Path) -> None:
+    """Export the network whose weights are the average."""
+    weights, state = averaged_weights(out, SHARE)
     folder = out / LAST
     folder.mkdir(exist_ok=True)
     for name in ("settings.toml", "run.json"):

@@ -151,7 +151,7 @@ def test_a_change_that_measured_nothing_is_named(evaluation: Evaluation, model: 
     }
     record = {"changes": {name: {**each, "amounts": [0, 1]} for name, each in changes.items()}}
     page = evaluation_page(replace(evaluation, robustness=record), model)
-    assert "Not measured: hidden, since no outline" in page
+    assert "Not measured: hidden, since no photo" in page
     assert "<h3>hidden</h3>" not in page and "<h3>blur</h3>" in page
     # One colour per task in all panels, and all tasks in the legend.
     panels = page.partition("How it holds when photos get worse")[2].partition("How it was")[0]

@@ -291,6 +291,7 @@ def _move(photo: Photo, *, strength: Strength, fill: Fill) -> Photo:
 
 
 def _recolour(photo: Photo, *, strength: Strength) -> Photo:
+    # Warmth draws nothing where there is none, so that strengths without it draw as before it was.
     matrix = colour_matrix(
         mean_luma(photo),
         brightness=1 + _around(strength.brightness),

@@ -59,7 +59,7 @@ class Network(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.input_size = input_size
-        features, embedding = self._probe(input_size)
+        features, embedding = self._probe()
         self.has_maps = (
             features.ndim == 4
             and features.shape[:2] == embedding.shape
@@ -77,7 +77,7 @@ class Network(nn.Module):
             )
         # Last, so that all else is drawn as without it.
         self._finer = finer_stages(backbone) if places else []
-        self.places = self._make_places() if places else None
+        self.places = self._make_places(features) if places else None
 
     def forward(self, photos: Tensor) -> dict[str, Tensor]:
         """Logits (N, C) per task for uint8 (N, H, W, 3) RGB."""
@@ -157,12 +157,10 @@ class Network(nn.Module):
         return last, finer
 
     @torch.no_grad()
-    def _make_places(self) -> Places:
-        """A layer for what the backbone gives."""
-        photo = torch.zeros((1, *self.input_size, 3), dtype=torch.uint8)
-        last, finer = self._with_finer(photo)
-        expected = self.features(photo)[0]
-        if last.shape != expected.shape or not torch.allclose(last, expected):
+    def _make_places(self, features: Tensor) -> Places:
+        """A layer for what the backbone gives; ``features`` are those of the probe."""
+        last, finer = self._with_finer(self._probing_photo())
+        if last.shape != features.shape or not torch.allclose(last, features):
             raise ConfigError(
                 "mask_weight needs a backbone whose stages timm can tell, which this one's it "
                 "cannot; leave it at 0"
@@ -175,17 +173,20 @@ class Network(nn.Module):
             yield task, head
 
     @torch.no_grad()
-    def _probe(self, input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def _probe(self) -> tuple[Tensor, Tensor]:
         self.backbone.eval()
-        generator = torch.Generator().manual_seed(0)
-        photos = torch.randint(0, 256, (1, *input_size, 3), generator=generator, dtype=torch.uint8)
         try:
-            return self.features(photos)
+            return self.features(self._probing_photo())
         except (AssertionError, RuntimeError) as error:
+            height, width = self.input_size
             raise ConfigError(
-                f"the backbone does not take an input of {input_size[0]} x {input_size[1]} "
-                f"pixels: {error}"
+                f"the backbone does not take an input of {height} x {width} pixels: {error}"
             ) from error
+
+    def _probing_photo(self) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        size = (1, *self.input_size, 3)
+        return torch.randint(0, 256, size, generator=generator, dtype=torch.uint8)
 
 
 def build_network(
