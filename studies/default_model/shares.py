@@ -18,10 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")  # read when numpy is loaded
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 import beltsight
-from beltsight.image import decode
-from beltsight.records import Sample
 from beltsight.scene.damage import change_photo
 from beltsight.train.run import load_network
 
@@ -36,14 +35,14 @@ SHARES = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0)
 CHANGES: Mapping[str, float] = {"warmth": 130, "noise": 28}
 CLEAN = "clean"
 _BATCH = 64
-Asked = tuple[Sequence[Sample], NDArray[np.uint8]]
+Asked = tuple[Sequence[beltsight.Sample], NDArray[np.uint8]]
 Logits = dict[str, NDArray[np.float32]]
 
 
 def asked_photos(out: Path, model: beltsight.Model) -> dict[str, Asked]:
     """Samples and their prepared photos by the name of the set; kinds of dirt as ``dirt KIND``."""
     plain = beltsight.load_dataset(data_folder("trashnet")).select("val").samples
-    photos = [decode(sample.path) for sample in plain]
+    photos = [np.asarray(Image.open(sample.path).convert("RGB")) for sample in plain]
     found: dict[str, Asked] = {"plain": (plain, _prepared(model, photos))}
     for name, amount in CHANGES.items():
         changed = [change_photo(p, name, amount, seed).photo for seed, p in enumerate(photos)]
@@ -56,12 +55,12 @@ def asked_photos(out: Path, model: beltsight.Model) -> dict[str, Asked]:
     return found
 
 
-def _soiled() -> Iterator[tuple[str, list[Sample]]]:
+def _soiled() -> Iterator[tuple[str, list[beltsight.Sample]]]:
     """Validation items with dirt of one kind each, as studies/contamination has them."""
     plan = load_plan(HERE.parent / "contamination" / "photos.toml")
     folder = REPOSITORY / "runs" / "contamination" / "photos"
     table = photos_to_ask(data_folder("trashnet"), folder, plan, "all-kinds", "val", ())
-    by_kind: dict[str, list[Sample]] = defaultdict(list)
+    by_kind: dict[str, list[beltsight.Sample]] = defaultdict(list)
     for sample in beltsight.load_dataset(table).samples:
         by_kind[sample.path.relative_to(folder / "ask" / "val").parts[0]].append(sample)
     return ((kind, by_kind[kind]) for kind in plan.kinds)
