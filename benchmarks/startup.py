@@ -38,6 +38,11 @@ def commands(folder: str) -> dict[str, tuple[list[str], float | None]]:
     return {
         "import numpy": ([sys.executable, "-c", "import numpy"], None),
         "import beltsight": ([sys.executable, "-c", "import beltsight"], 0.3),
+        # What is public is read when it is first asked for: the time that import leaves out.
+        "import beltsight; beltsight.load": (
+            [sys.executable, "-c", "import beltsight; beltsight.load"],
+            0.3,
+        ),
         "beltsight --help": ([*program, "--help"], 0.6),
         "beltsight predict default PHOTO": ([*program, "predict", "default", PHOTO], 1.2),
         "beltsight demo": ([*program, "demo", "--out", folder], 10.0),
@@ -78,8 +83,8 @@ def main() -> None:
                 checks.append(Check(f"{name}, seconds", median, most=limit_s))
             print(f"{name:34} {median:6.3f} s  ({min(seconds):.3f} to {max(seconds):.3f})")
     medians = {name: float(str(row["seconds_median"])) for name, row in rows.items()}
-    ratio = medians["import beltsight"] / medians["import numpy"]
-    print(f"import beltsight takes {ratio:.1f} times as long as import numpy")
+    ratio = medians["import beltsight; beltsight.load"] / medians["import numpy"]
+    print(f"the first public name takes {ratio:.1f} times as long as import numpy")
     record = {
         "what": "a new process to its end, its files in the system's cache, nothing tuned",
         "runs": given.runs,

@@ -28,7 +28,7 @@ nitpick_ignore = [
     ("py:class", name)
     for name in (
         "Card", "Engine", "Path", "Photo", "Run", "Source", "StoredPhoto", "TrainSettings",
-        "beltsight.card.Card", "beltsight.leak.Leak", "beltsight.evaluate.TaskResult",
+        "beltsight.card.Card", "beltsight.leak.Leak", "beltsight.evaluation.TaskResult",
         "beltsight.taxonomy.Taxonomy", "beltsight.policy.Policy", "Policy", "Taxonomy",
         "beltsight.quantization.run.Trial",
     )

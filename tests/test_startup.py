@@ -88,9 +88,30 @@ except SystemExit:
     ids=["import", "help"],
 )
 def test_neither_reads_torch_nor_another_heavy_part(code: str, run_alone: Any) -> None:
-    heavy = "{'torch', 'sklearn', 'matplotlib', 'onnx', 'onnxruntime', 'scipy', 'rich.progress'}"
+    heavy = """{
+        'torch', 'sklearn', 'matplotlib', 'onnx', 'onnxruntime', 'scipy', 'rich.progress',
+        'numpy', 'cv2', 'pydantic', 'importlib.metadata',
+    }"""
     run = run_alone(f"{code}\nimport sys\nprint('LOADED', sorted({heavy} & set(sys.modules)))")
     assert "LOADED []" in run.stdout
+
+
+def test_every_public_name_is_found_when_first_asked_for(run_alone: Any) -> None:
+    code = """
+import beltsight
+assert set(beltsight.__all__) <= set(dir(beltsight))
+import beltsight.train.settings  # a package of the same name as the function
+for name in beltsight.__all__:
+    home = getattr(beltsight, name).__module__
+    assert home.startswith("beltsight."), (name, home)
+print("ALL", beltsight.__version__, callable(beltsight.train))
+"""
+    assert run_alone(code).stdout.split() == ["ALL", beltsight.__version__, "True"]
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'beltsight' has no attribute 'lood'"):
+        _ = beltsight.lood  # type: ignore[attr-defined]
 
 
 def test_every_module_of_the_core_imports_without_the_extras(run_alone: Any) -> None:

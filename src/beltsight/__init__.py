@@ -8,19 +8,22 @@
 What is listed in ``__all__`` is public and stable; everything else may change.
 """
 
-from importlib.metadata import version as _version
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
 
-__version__ = _version("beltsight")
-
-from beltsight.dataset import Dataset, load_dataset
-from beltsight.decide import Decider, Reason, bind
 from beltsight.errors import BeltsightError
-from beltsight.evaluate import Evaluation, evaluate
-from beltsight.image import Preparation, prepare
-from beltsight.model import Model, load
-from beltsight.policy import Policy, load_policy
-from beltsight.records import Answer, Decision, Frame, Item, Prediction, Sample, TaskSpec
 from beltsight.train import train
+
+if TYPE_CHECKING:
+    from beltsight.dataset import Dataset, load_dataset
+    from beltsight.decide import Decider, Reason, bind
+    from beltsight.evaluation import Evaluation, evaluate
+    from beltsight.image import Preparation, prepare
+    from beltsight.model import Model, load
+    from beltsight.policy import Policy, load_policy
+    from beltsight.records import Answer, Decision, Frame, Item, Prediction, Sample, TaskSpec
+
+    __version__: str
 
 __all__ = [
     "Answer",
@@ -46,3 +49,32 @@ __all__ = [
     "prepare",
     "train",
 ]
+
+_MODULES = {
+    "dataset": ("Dataset", "load_dataset"),
+    "decide": ("Decider", "Reason", "bind"),
+    "evaluation": ("Evaluation", "evaluate"),
+    "image": ("Preparation", "prepare"),
+    "model": ("Model", "load"),
+    "policy": ("Policy", "load_policy"),
+    "records": ("Answer", "Decision", "Frame", "Item", "Prediction", "Sample", "TaskSpec"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def _find(name: str) -> object:
+    """A public name, from its module: NumPy, OpenCV and Pydantic are read when first needed."""
+    if name == "__version__":
+        return _import_module("importlib.metadata").version("beltsight")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'beltsight' has no attribute {name!r}")
+    return getattr(_import_module(f"beltsight.{_HOMES[name]}"), name)
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for granted
+
+    def __getattr__(name: str) -> object:
+        return globals().setdefault(name, _find(name))
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__, "__version__"})

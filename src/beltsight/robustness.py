@@ -25,7 +25,7 @@ from beltsight.card import content_hash
 from beltsight.config import nearest
 from beltsight.dataset.index import Dataset, load_dataset
 from beltsight.errors import DatasetError, ImageError
-from beltsight.evaluate import items_of
+from beltsight.evaluation import items_of
 from beltsight.explain import shrink
 from beltsight.image import decode, read_photo_bytes
 from beltsight.leak import find_leak, refuse_known

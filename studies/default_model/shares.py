@@ -18,9 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")  # read when numpy is loaded
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 import beltsight
+from beltsight.image import decode
 from beltsight.scene.damage import change_photo
 from beltsight.train.run import load_network
 
@@ -42,7 +42,7 @@ Logits = dict[str, NDArray[np.float32]]
 def asked_photos(out: Path, model: beltsight.Model) -> dict[str, Asked]:
     """Samples and their prepared photos by the name of the set; kinds of dirt as ``dirt KIND``."""
     plain = beltsight.load_dataset(data_folder("trashnet")).select("val").samples
-    photos = [np.asarray(Image.open(sample.path).convert("RGB")) for sample in plain]
+    photos = [decode(sample.path) for sample in plain]
     found: dict[str, Asked] = {"plain": (plain, _prepared(model, photos))}
     for name, amount in CHANGES.items():
         changed = [change_photo(p, name, amount, seed).photo for seed, p in enumerate(photos)]
@@ -80,20 +80,20 @@ def ask(network: torch.nn.Module, photos: NDArray[np.uint8]) -> Logits:
     return {task: torch.cat([part[task] for part in parts]).numpy() for task in parts[0]}
 
 
+def share_right(
+    samples: Sequence[beltsight.Sample], logits: NDArray[np.float32], classes: Sequence[str]
+) -> float:
+    """The share of samples whose material is the likeliest one."""
+    told = [classes[place] for place in logits.argmax(1)]
+    right = [t == s.labels["material"] for t, s in zip(told, samples, strict=True)]
+    return float(np.mean(right))
+
+
 def figures(model: beltsight.Model, asked: Mapping[str, Asked], said: Mapping[str, Logits]) -> Any:
     """Materials right by set, those with dirt as a mean of kinds, and the AUC of dirt."""
     tasks = {task.name: task.classes for task in model.tasks}
     right = {
-        name: float(
-            np.mean(
-                [
-                    tasks["material"][answer] == sample.labels["material"]
-                    for sample, answer in zip(
-                        asked[name][0], logits["material"].argmax(1), strict=True
-                    )
-                ]
-            )
-        )
+        name: share_right(asked[name][0], logits["material"], tasks["material"])
         for name, logits in said.items()
     }
     kinds = [name for name in said if name.startswith("dirt ")]

@@ -22,7 +22,7 @@ LEAST_RATIO = 1.3
 WISHED_RATIO = 5.0
 LARGEST_GAP = 1e-4
 SAME_STEPS = 20
-# N and batch. The floors hold at N = 28 and these two batches; of N = 64 it is told, not asked.
+# N and batch. The floors hold at N = 28 and these two batches; of N = 44 it is told, not asked.
 _FLOORS = ((28, 32), (28, 100))
 _TOLD = ((44, 32),)
 _SMALL = ((16, 4), (16, 8), (28, 4))  # where overhead dominates

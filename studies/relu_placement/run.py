@@ -6,7 +6,7 @@ python studies/relu_placement/run.py table plot         # README.md and results/
 
 MNIST is looked for in $BELTSIGHT_DATA/mnist (default ../shared/data/mnist), or where --data says.
 What has its result is not done again; what was stopped goes on at its last epoch. Finished networks
-stay in the working folder (about 10 GB in all; --no-weights keeps none): delete a job's line in its
+stay in the working folder (about 7 GB in all; --no-weights keeps none): delete a job's line in its
 jobs.csv, and it is measured again without training.
 """
 

@@ -93,7 +93,7 @@ class Bench:
         self.deciding = Deciding(
             decider, Scheduler(settings, self.odometer, "run"), self.odometer, self.log,
             self.links, self.figures, Clocks(lambda: self.now_s, lambda: 1.7e9),
-            lambda found: found[0], lambda: Situation(self.belt, self.health), wider=0.35,
+            lambda found: found[0], lambda: Situation(self.belt, self.health), wider=0.9,
             watch=self.seen.append, crops=True,
         )  # fmt: skip
 

@@ -166,15 +166,23 @@ BAD = Health("warning", {"lamp": Reading("lamp", 0.2, "warning")})
     [(0.85, Health(), False), (0.85, BAD, True), (0.95, BAD, False)],
 )
 def test_abstains_more_while_not_fit(confidence: float, health: Health, abstains: bool) -> None:
-    found = abstain_wider(prediction(confidence), health, 0.1, {"material": 0.8})
+    found = abstain_wider(prediction(confidence), health, 0.5, {"material": 0.8})
     assert found.abstain is abstains
     if abstains:
         assert found.why == "material: 85% is below 90% while lamp (warning)"
 
 
 def test_without_a_threshold_an_even_guess_is_the_start() -> None:
-    assert abstain_wider(prediction(0.58), BAD, 0.1, {}).abstain
-    assert not abstain_wider(prediction(0.65), BAD, 0.1, {}).abstain
+    assert abstain_wider(prediction(0.58), BAD, 0.2, {}).abstain
+    assert not abstain_wider(prediction(0.65), BAD, 0.2, {}).abstain
+
+
+def test_a_model_that_asks_for_much_has_answers_left() -> None:
+    """The packaged model asks for 0.91: a warning must not send the whole belt to hand-sorting."""
+    wider = HealthSettings().wider
+    assert not abstain_wider(prediction(0.97), BAD, wider, {"material": 0.91}).abstain
+    assert abstain_wider(prediction(0.93), BAD, wider, {"material": 0.91}).abstain
+    assert abstain_wider(prediction(0.999), BAD, 1.0, {"material": 0.91}).abstain
 
 
 def test_the_worst_is_named_first() -> None:

@@ -29,6 +29,7 @@ from tests.line.whole import (
     whole_line,
 )
 
+from beltsight.line.settings import DEFAULT_LINE, load_line
 from beltsight.line.simulate import Fault, SimulatedBelt
 
 pytest.importorskip("asyncua", reason="the extra 'industrial' is not installed")
@@ -282,16 +283,20 @@ def line_process(folder: Path, port: int) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+# Twice the way to the farthest actuator and a metre beyond, at 0.1 mm a count.
+REACH = 2 * (max(one.distance_mm for one in load_line(DEFAULT_LINE).schedule.actuators) + 1000) * 10
+
+
 def place_of(slot: list[int]) -> tuple[int, int, int]:
     """Actuator, lanes as bits, and count, by docs/modbus.md."""
     return slot[5], slot[6] << 16 | slot[7], slot[8] << 16 | slot[9]
 
 
 def test_the_line_is_killed_under_load_and_started_again(tmp_path: Path) -> None:
-    """The belt is run back by less than its commands reach: the same items are seen once more."""
+    """The belt is run back, so the same items are seen once more, some within the line's reach."""
     with plc() as made:
         with line_process(tmp_path, made.port):
-            wait(lambda: made.tell("count") >= 5)
+            wait(lambda: made.tell("count") >= 3)
         first = taken(made)
         log = read_log(tmp_path)
         assert log.chain.ok and len(log.decisions) >= 3
@@ -302,7 +307,10 @@ def test_the_line_is_killed_under_load_and_started_again(tmp_path: Path) -> None
     after = read_log(tmp_path)
     assert after.chain.ok and after.rows[: len(log.rows)] == log.rows
     assert len({tuple(slot[1:5]) for slot in (*first, *second)}) == len(first) + len(second)
-    places = [place_of(slot) for slot in first]
+    assert "commands-remembered" in after.events
+    # Both runs begin near count 0. What a slow machine commanded farther on is of another time.
+    places = [at for at in map(place_of, first) if at[2] < REACH]
+    assert places
     for slot in second:
         actuator, lanes, count = place_of(slot)
         near = [at for at in places if at[0] == actuator and at[1] & lanes]

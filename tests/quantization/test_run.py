@@ -21,7 +21,7 @@ from beltsight.errors import (
     ParityError,
     SplitError,
 )
-from beltsight.evaluate import evaluate
+from beltsight.evaluation import evaluate
 from beltsight.model import Model
 from beltsight.novelty import fit_novelty
 from beltsight.quantization import Bounds, QuantizeSettings, quantize

@@ -13,7 +13,7 @@ from tests.tiny import CLASSES, paint, tiny_card, write_tiny
 
 from beltsight.card import TaskCard
 from beltsight.dataset import load_dataset
-from beltsight.evaluate import Evaluation, evaluate
+from beltsight.evaluation import Evaluation, evaluate
 from beltsight.leak import Leak
 from beltsight.model import Model
 from beltsight.report.evaluation import (

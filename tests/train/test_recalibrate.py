@@ -21,7 +21,7 @@ from beltsight.card import (
     unpack_marks,
 )
 from beltsight.errors import ConfigError, SplitError
-from beltsight.evaluate import evaluate
+from beltsight.evaluation import evaluate
 from beltsight.model import Model
 from beltsight.novelty import fit_novelty
 from beltsight.threshold import set_threshold

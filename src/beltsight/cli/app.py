@@ -15,7 +15,6 @@ from typing import Annotated, Any
 
 import typer
 
-from beltsight import __version__
 from beltsight.errors import BeltsightError, ConfigError, TaxonomyError
 
 app = typer.Typer(
@@ -30,6 +29,8 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
+        from beltsight import __version__
+
         typer.echo(f"beltsight {__version__}")
         raise typer.Exit
 

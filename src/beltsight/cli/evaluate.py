@@ -14,7 +14,7 @@ from beltsight.cli.model_argument import BatchOption, ModelArgument, ThreadsOpti
 
 if TYPE_CHECKING:
     from beltsight.dataset import Dataset
-    from beltsight.evaluate import Evaluation, TaskResult
+    from beltsight.evaluation import Evaluation, TaskResult
     from beltsight.model import Model
     from beltsight.records import Sample
 
@@ -99,7 +99,7 @@ def _measured(
     from beltsight.cli.console import progress
     from beltsight.cli.stage_progress import stage_progress
     from beltsight.dataset.twins import find_twins
-    from beltsight.evaluate import evaluate, with_twins
+    from beltsight.evaluation import evaluate, with_twins
 
     def shown(samples: Sequence[Sample]) -> Iterable[Sample]:
         return progress(samples, "measuring", len(samples))

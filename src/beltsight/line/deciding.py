@@ -106,7 +106,7 @@ class Deciding:
         figures: counts.
         clocks: both times.
         fuse: predictions of an item's views -> one prediction.
-        wider: added to thresholds while the line is not quite fit.
+        wider: share of the allowed doubt that is taken away while the line is not quite fit.
         situation: the line as it is now.
         watch: told of each item, in the deciding thread; may be anything quick.
         crops: keep a JPEG of each item in the log.

@@ -58,7 +58,8 @@ class HealthSettings(BaseModel):
         hold_s: how long a reading must stay before its level changes.
         learn_s: how long after the start, or after ``learn_again``, the picture is learned.
         span_s: what rates are counted over, and how fast the picture's slow measures follow.
-        wider: added to the confidence that an answer needs while there is a warning or fault.
+        wider: while there is a warning or fault, the share that is taken from the doubt which an
+            answer may have: where 0.90 is enough, 0.5 asks for 0.95, and 1 for certainty.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,7 +75,7 @@ class HealthSettings(BaseModel):
     hold_s: float = Field(1.0, gt=0, allow_inf_nan=False)
     learn_s: float = Field(10.0, gt=0, allow_inf_nan=False)
     span_s: float = Field(10.0, gt=0, allow_inf_nan=False)
-    wider: float = Field(0.1, ge=0, le=1)
+    wider: float = Field(0.5, ge=0, le=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +281,7 @@ def abstain_wider(
     Args:
         prediction: of an item.
         health: the line's state.
-        wider: added to each task's threshold.
+        wider: the share by which the doubt that each task's threshold allows becomes smaller.
         thresholds: by task, the confidence below which the model abstains; a task without one
             counts from an even guess between its classes.
 
@@ -291,7 +292,8 @@ def abstain_wider(
         return prediction
     for name, answer in prediction.tasks.items():
         even = 1.0 / len(answer.probabilities)
-        least = min(1.0, thresholds.get(name, even) + wider)
+        # A share, not a sum: a model that asks for 0.91 would have no answer left at 0.1 more.
+        least = 1.0 - (1.0 - thresholds.get(name, even)) * (1.0 - wider)
         if answer.confidence < least:
             why = f"{name}: {answer.confidence:.0%} is below {least:.0%} while {health.why}"
             return replace(prediction, abstain=True, why=why)

@@ -15,7 +15,7 @@ from beltsight.calibrate import fit_temperature, softmax
 from beltsight.card import Card, GoldenCard, ParityCard, QuantizationCard, TaskCard, golden_batch
 from beltsight.dataset.index import Dataset
 from beltsight.errors import ImageError, ModelError
-from beltsight.evaluate import Evaluation, TaskResult
+from beltsight.evaluation import Evaluation, TaskResult
 from beltsight.metrics import task_metrics
 from beltsight.model import Model
 from beltsight.novelty import NoveltyCard, refit_threshold

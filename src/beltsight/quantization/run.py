@@ -16,7 +16,7 @@ from beltsight.card import Card, ParityCard, QuantizationCard, content_hash
 from beltsight.dataset.index import Dataset, load_dataset
 from beltsight.engines import DEFAULT_ENGINE, open_engine
 from beltsight.errors import ConfigError, DatasetError, ModelError, SplitError
-from beltsight.evaluate import Evaluation, evaluate
+from beltsight.evaluation import Evaluation, evaluate
 from beltsight.graph import read_model_file
 from beltsight.leak import LEAK_LIMIT
 from beltsight.model import Model

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from beltsight.errors import BeltsightError, ImageError
-from beltsight.evaluate import Evaluation, Mistake, TaskResult
+from beltsight.evaluation import Evaluation, Mistake, TaskResult
 from beltsight.explain import explain, overlay, shrink
 from beltsight.image import decode
 from beltsight.model import Model

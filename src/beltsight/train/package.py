@@ -22,7 +22,7 @@ from beltsight.card import (
     pack_marks,
 )
 from beltsight.engines import Engine, run_in_batches
-from beltsight.evaluate import items_of
+from beltsight.evaluation import items_of
 from beltsight.metrics import task_metrics
 from beltsight.novelty import Novelty, NoveltyCard, fit_novelty
 from beltsight.records import Floats, TaskSpec

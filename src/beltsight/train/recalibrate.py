@@ -20,7 +20,7 @@ from beltsight.card import Card, TaskCard, TrainingCard, is_marked, pack_marks, 
 from beltsight.dataset import Dataset, load_dataset
 from beltsight.dataset.duplicates import hash_file
 from beltsight.errors import ConfigError, DatasetError, SplitError
-from beltsight.evaluate import Evaluation, SampleWatch, TaskResult, evaluate
+from beltsight.evaluation import Evaluation, SampleWatch, TaskResult, evaluate
 from beltsight.leak import LEAK_LIMIT
 from beltsight.model import Model
 from beltsight.novelty import Novelty, refit_threshold

@@ -20,7 +20,7 @@ from beltsight.card import GoldenCard, TaskCard, content_hash
 from beltsight.config import ASSETS
 from beltsight.dataset import load_dataset
 from beltsight.errors import DatasetError, ModelFileError, SplitError
-from beltsight.evaluate import Evaluation, evaluate, with_twins
+from beltsight.evaluation import Evaluation, evaluate, with_twins
 from beltsight.leak import find_leak
 from beltsight.metrics import share_interval
 from beltsight.model import Model
