@@ -18,9 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")  # read when numpy is loaded
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 import beltsight
-from beltsight.image import decode
 from beltsight.scene.damage import change_photo
 from beltsight.train.run import load_network
 
@@ -42,7 +42,7 @@ Logits = dict[str, NDArray[np.float32]]
 def asked_photos(out: Path, model: beltsight.Model) -> dict[str, Asked]:
     """Samples and their prepared photos by the name of the set; kinds of dirt as ``dirt KIND``."""
     plain = beltsight.load_dataset(data_folder("trashnet")).select("val").samples
-    photos = [decode(sample.path) for sample in plain]
+    photos = [np.asarray(Image.open(sample.path).convert("RGB")) for sample in plain]
     found: dict[str, Asked] = {"plain": (plain, _prepared(model, photos))}
     for name, amount in CHANGES.items():
         changed = [change_photo(p, name, amount, seed).photo for seed, p in enumerate(photos)]
