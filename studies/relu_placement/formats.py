@@ -18,6 +18,11 @@ def failed_is(chance: float) -> str:
     )
 
 
+def counted(n: int, what: str) -> str:
+    """1 seed, 3 seeds."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def whole_number(value: float) -> str:
     """Without digits after the point; ? where it is no number."""
     return "?" if np.isnan(value) else f"{value:.0f}"

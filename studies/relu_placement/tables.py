@@ -23,6 +23,7 @@ from studies.relu_placement.comparison import (
     relu_effects,
 )
 from studies.relu_placement.formats import (
+    counted,
     error_with,
     failed_is,
     listed,
@@ -75,9 +76,10 @@ def one_size_text(folder: Path, experiment: Experiment, size_px: int) -> str:
         )
     count, n = next(iter(marks.values())).shape
     note = (
-        f"N = {size_px}, {n:,} {experiment.split} photos, {count} seeds. Intervals and tests are "
-        "over photos, seeds pooled: p by flipping signs of the differences, corrected by Holm for "
-        "15 comparisons; bold where the corrected p is below 0.05 and every seed agrees in sign. "
+        f"N = {size_px}, {n:,} {experiment.split} photos, {counted(count, 'seed')}. "
+        "Intervals and tests are over photos, seeds pooled: p by flipping signs of the "
+        "differences, corrected by Holm for 15 comparisons; bold where the corrected p is below "
+        "0.05 and every seed agrees in sign. "
         f"A star: {failed_is(experiment.chance)}; the error leaves these out, the "
         "comparisons do not. Dead: share of units that are zero for every validation photo; zeros: "
         "share of values, after the pool; in percent, mean over seeds, ? where the loss is no "
@@ -240,8 +242,8 @@ def jobs_text(folder: Path) -> str:
     machines = sorted({f"{row['processor']}, {row['threads']} threads" for row in rows})
     commands = "; ".join(f"`{command}`" for command in sorted({row["command"] for row in rows}))
     return (
-        f"{len(rows)} jobs{elsewhere}, {minutes:.0f} min of training ({'; '.join(machines)}): "
-        f"{commands}"
+        f"{counted(len(rows), 'job')}{elsewhere}, {minutes:.0f} min of training "
+        f"({'; '.join(machines)}): {commands}"
     )
 
 

@@ -283,8 +283,11 @@ def line_process(folder: Path, port: int) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-# Twice the way to the farthest actuator and a metre beyond, at 0.1 mm a count.
-REACH = 2 * (max(one.distance_mm for one in load_line(DEFAULT_LINE).schedule.actuators) + 1000) * 10
+def reach() -> float:
+    """Twice the way to the farthest actuator and a metre beyond, in counts."""
+    line = load_line(DEFAULT_LINE)
+    farthest_mm = max(one.distance_mm for one in line.schedule.actuators)
+    return 2 * (farthest_mm + 1000) / line.belt.mm_per_count
 
 
 def place_of(slot: list[int]) -> tuple[int, int, int]:
@@ -296,7 +299,7 @@ def test_the_line_is_killed_under_load_and_started_again(tmp_path: Path) -> None
     """The belt is run back, so the same items are seen once more, some within the line's reach."""
     with plc() as made:
         with line_process(tmp_path, made.port):
-            wait(lambda: made.tell("count") >= 3)
+            wait(lambda: made.tell("count") >= 5)
         first = taken(made)
         log = read_log(tmp_path)
         assert log.chain.ok and len(log.decisions) >= 3
@@ -309,7 +312,7 @@ def test_the_line_is_killed_under_load_and_started_again(tmp_path: Path) -> None
     assert len({tuple(slot[1:5]) for slot in (*first, *second)}) == len(first) + len(second)
     assert "commands-remembered" in after.events
     # Both runs begin near count 0. What a slow machine commanded farther on is of another time.
-    places = [at for at in map(place_of, first) if at[2] < REACH]
+    places = [at for at in map(place_of, first) if at[2] < reach()]
     assert places
     for slot in second:
         actuator, lanes, count = place_of(slot)

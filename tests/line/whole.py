@@ -49,8 +49,8 @@ def settings_in(folder: Path, link: dict[str, Any], **more: object) -> LineSetti
     return settings.model_copy(update={"links": (read_peer({**link, "name": "plc"}),)})
 
 
-def draw_belt(folder: Path) -> SimulatedBelt:
-    settings = settings_in(folder, {"kind": "simulated"})
+def draw_belt(folder: Path, **more: object) -> SimulatedBelt:
+    settings = settings_in(folder, {"kind": "simulated"}, **more)
     return simulate(settings.simulation, settings.view).belt
 
 
