@@ -169,7 +169,7 @@ def test_abstains_more_while_not_fit(confidence: float, health: Health, abstains
     found = abstain_wider(prediction(confidence), health, 0.5, {"material": 0.8})
     assert found.abstain is abstains
     if abstains:
-        assert found.why == "material: 85% is below 90% while lamp (warning)"
+        assert found.why == "material: 85.0 % is below 90.0 % while lamp (warning)"
 
 
 def test_without_a_threshold_an_even_guess_is_the_start() -> None:

@@ -295,6 +295,7 @@ def abstain_wider(
         # A share, not a sum: a model that asks for 0.91 would have no answer left at 0.1 more.
         least = 1.0 - (1.0 - thresholds.get(name, even)) * (1.0 - wider)
         if answer.confidence < least:
-            why = f"{name}: {answer.confidence:.0%} is below {least:.0%} while {health.why}"
+            sure = f"{100 * answer.confidence:.1f} % is below {100 * least:.1f} %"
+            why = f"{name}: {sure} while {health.why}"
             return replace(prediction, abstain=True, why=why)
     return prediction
