@@ -24,7 +24,8 @@ from studies.tables import difference, pooled
 from studies.trained import correct_by_class, load_results
 from timm.models import register_model
 from timm.models.resnet import BasicBlock, ResNet, resnet18
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 import beltsight
 
@@ -39,6 +40,13 @@ _COST_ROUNDS = 5
 _EXPECTED_S = {"quick": 150.0, "full": 300.0}
 
 Floats = NDArray[np.float64]
+
+
+class _BranchReLU(nn.Module):
+    """A ReLU whose result is added to in place, as timm does: its gradient needs one of its own."""
+
+    def forward(self, branch: Tensor) -> Tensor:
+        return functional.relu(branch, inplace=True).clone()
 
 
 @register_model  # type: ignore[untyped-decorator, unused-ignore]
@@ -65,7 +73,7 @@ def resnet18_placed(
             block.act2 = nn.Identity()
         if letter == BEFORE:
             # timm runs this on the branch right before the addition; it has no weights.
-            block.drop_path = nn.ReLU(inplace=True)
+            block.drop_path = _BranchReLU()
     return network
 
 

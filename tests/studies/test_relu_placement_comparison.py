@@ -184,15 +184,19 @@ def test_the_relu_stands_where_the_letter_says(additions: str) -> None:
     plain: Any = timm.create_model("resnet18", num_classes=0)
     assert network.state_dict().keys() == plain.state_dict().keys()
     photos = torch.randn(2, 3, 64, 64)
-    with torch.no_grad():
-        values = network.maxpool(network.act1(network.bn1(network.conv1(photos))))
-        blocks = [part for part in network.modules() if isinstance(part, BasicBlock)]
-        for block, letter in zip(blocks, additions, strict=True):
-            values = reference_block(block, values, letter)
-        torch.testing.assert_close(network.forward_features(photos), values)
-        if additions == "aaaaaaaa":
-            plain.load_state_dict(network.state_dict())
-            torch.testing.assert_close(plain.eval()(photos), network(photos))
+    values = network.maxpool(network.act1(network.bn1(network.conv1(photos))))
+    blocks = [part for part in network.modules() if isinstance(part, BasicBlock)]
+    for block, letter in zip(blocks, additions, strict=True):
+        values = reference_block(block, values, letter)
+    found = network.forward_features(photos)
+    torch.testing.assert_close(found, values)
+    # timm adds in place: that must not reach what the gradient of a ReLU needs.
+    weights = [block.conv1.weight for block in blocks]
+    wanted = torch.autograd.grad(values.square().mean(), weights)
+    torch.testing.assert_close(torch.autograd.grad(found.square().mean(), weights), wanted)
+    if additions == "aaaaaaaa":
+        plain.load_state_dict(network.state_dict())
+        torch.testing.assert_close(plain.eval()(photos), network(photos))
 
 
 @pytest.mark.parametrize("additions", ["", "aaaa", "aaaaaaax"])
