@@ -84,7 +84,7 @@ def test_over_so_many_mb_the_oldest_go(tmp_path: Path) -> None:
 
 
 def test_nothing_is_planned_within_the_limits(tmp_path: Path) -> None:
-    with open_store(tmp_path / "a.db", "north") as store:
+    with open_store(tmp_path / "a.db", "north", wall=lambda: NOON) as store:
         assert store.append([decision(1, crop=crop(1000))]).wait(20)
         with store.reader.engine.connect() as connection:
             assert plan_removal(connection, store.reader.line_id, NOON, 10, 0.002) is None
