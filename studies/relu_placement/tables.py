@@ -150,10 +150,11 @@ def sizes_text(folder: Path, experiment: Experiment) -> str:
 
 def _sizes_note(errors: dict[int, Floats], marks: Mapping[str, Floats], exp: Experiment) -> str:
     cells = whole_cells(errors)
-    seeds = " or ".join(str(count) for count in sorted({len(found) for found in errors.values()}))
+    *fewer, most = sorted({len(found) for found in errors.values()})
+    seeds = " or ".join([*map(str, fewer), counted(most, "seed")])
     n = next(iter(marks.values())).shape[1]
     return (
-        f"{exp.split.capitalize()} error in percent on {n:,} photos, mean over {seeds} seeds with "
+        f"{exp.split.capitalize()} error in percent on {n:,} photos, mean over {seeds} with "
         "its 95 % interval over photos; bold: the lowest of a size, of those of which no seed "
         f"failed; a star for each seed that did ({failed_is(exp.chance)}) and is left "
         f"out of the mean. Ranks (1 is best), median gaps in points and Wilcoxon's p are over "
@@ -182,9 +183,10 @@ def sizes_statement(
     lost = failures(cells, experiment.chance)[:, own].sum()
     return (
         f"Over {len(cells)} cells {PUBLISHED_NAME} is number {place} of {len(NAMES)} by mean rank, "
-        f"has the lowest median at {first} of {len(errors)} sizes, and failed {lost} times; by "
-        f"both tests it is better than {len(worse)}, worse than {len(better)}{listed(better)}, "
-        f"and not told apart from {len(by_cell) - len(better) - len(worse)}."
+        f"has the lowest median at {first} of {len(errors)} sizes, and failed "
+        f"{counted(lost, 'time')}; by both tests it is better than {len(worse)}, worse than "
+        f"{len(better)}{listed(better)}, and not told apart from "
+        f"{len(by_cell) - len(better) - len(worse)}."
     )
 
 

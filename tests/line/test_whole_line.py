@@ -313,7 +313,8 @@ def test_the_line_is_killed_under_load_and_started_again(tmp_path: Path) -> None
     assert len({tuple(slot[1:5]) for slot in (*first, *second)}) == len(first) + len(second)
     assert "commands-remembered" in after.events
     # Both runs begin near count 0. What a slow machine commanded farther on is of another time.
-    places = [at for at in map(place_of, first) if at[2] < reach()]
+    farthest = reach()
+    places = [at for at in map(place_of, first) if at[2] < farthest]
     assert places
     for slot in second:
         actuator, lanes, count = place_of(slot)
