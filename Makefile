@@ -18,8 +18,12 @@ help:  ## Say what can be made.
 demo: .venv/.done  ## Sort the packaged photos with the packaged model (core only, no torch).
 	$(DEMO)/beltsight demo
 
+# What measures time or plays in real time runs by itself, the rest in two processes.
+TIMED := tests/line tests/cli/test_line.py tests/test_startup.py tests/test_image_bounds.py
+
 test: .venv-dev/.done  ## Run the tests.
-	$(DEV)/pytest
+	$(DEV)/pytest $(TIMED)
+	$(DEV)/pytest --numprocesses 2 --dist loadfile $(TIMED:%=--ignore=%)
 
 check: lint types docs package test  ## Everything that must pass before a change lands.
 
