@@ -66,6 +66,7 @@ def test_a_newer_schema_is_named_even_where_its_keys_are_unknown() -> None:
         (damaged(tasks__0__classes=["one"]), "tasks.0.classes"),
         (damaged(tasks__0__classes=["a", "a", "b"]), "named twice"),
         (damaged(tasks__0__temperature=0), "temperature"),
+        (damaged(tasks__0__temperature=1e-310), "temperature"),
         (damaged(preparation__height=0), "preparation.height"),
         (damaged(preparation__height=10**6), "preparation.height"),
         (damaged(preparation__fill=[0, 0, 256]), "preparation.fill"),

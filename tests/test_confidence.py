@@ -68,6 +68,14 @@ def test_photos_of_one_item_widen_the_band_and_the_bins() -> None:
         assert one["accuracy"] == other["accuracy"] and widths[0] > widths[1]
 
 
+@pytest.mark.parametrize("n", [2, 5, 15, 16, 29, 40])
+def test_a_few_photos_all_wrong_are_not_called_calibrated(n: int) -> None:
+    sure = np.linspace(0.9, 0.99, n)
+    found = confidence_figures(np.stack([sure, 1 - sure], 1), np.ones(n, np.int64))["calibration"]
+    assert found["error"] == pytest.approx(0.945, abs=0.02)
+    assert not found["is_calibrated"]
+
+
 def test_one_photo_has_no_calibration_but_a_curve() -> None:
     figures = confidence_figures(np.array([[0.9, 0.1]]), np.array([1]))
     assert figures["calibration"] is None and figures["accepted"] is None

@@ -123,8 +123,8 @@ def test_a_value_where_a_table_is_needed() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"seed = ", b"\xff\xfe\x00", b"a = 1\na = 2", b"x = " + b"[" * 20_000],
-    ids=["half", "not text", "twice", "deep"],
+    [b"seed = ", b"\xff\xfe\x00", b"a = 1\na = 2", b"x = " + b"[" * 20_000, b"x = " + b"9" * 5000],
+    ids=["half", "not text", "twice", "deep", "long"],
 )
 def test_a_file_that_is_no_toml_is_one_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.toml"
@@ -146,6 +146,7 @@ def test_a_file_that_is_missing_or_a_folder_is_one_error(tmp_path: Path) -> None
         ("1", 1), ("1.5", 1.5), ("true", True), ("'a'", "a"), ("[1, 2]", [1, 2]),
         ("{a = 1}", {"a": 1}), ("same", "same"), ("", ""), ("C:\\x", "C:\\x"),
         ("1\nb = 2", "1\nb = 2"), ('"2026"', "2026"), ("[" * 20_000, "[" * 20_000),
+        ("9" * 5000, "9" * 5000),
     ],
 )  # fmt: skip
 def test_a_value_is_read_as_toml_or_stands_for_itself(text: str, value: Any) -> None:

@@ -62,6 +62,7 @@ def test_the_page_of_line_settings_is_made_of_their_classes() -> None:
         "name",
         "source",
         "policy",
+        "taxonomy",
         "keep_crops",
     }
     assert len([table for table in tables if table == "links"]) == len(KINDS)

@@ -212,6 +212,11 @@ def test_a_card_without_marks_cannot_be_checked_and_says_so(model: Model, data: 
     assert not evaluate(model, data).leak.checked
 
 
+def test_photos_calibrated_on_do_not_tell_which_were_learned(tmp_path: Path, data: Path) -> None:
+    leak = evaluate(knowing(tmp_path, data, val=["20.png"]), data).leak
+    assert not leak.checked and leak.chosen_by == ("20.png",)
+
+
 def test_a_data_set_without_splits_is_measured_when_all_is_asked_for(
     model: Model, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from tests.tiny import CLASSES, tiny_card, tiny_graph, write_tiny
 
 import beltsight
 from beltsight.card import GoldenCard, TaskCard
-from beltsight.errors import ConfigError, DatasetError, SplitError
+from beltsight.errors import BeltsightError, ConfigError, DatasetError, SplitError
 from beltsight.metrics import wilson_interval
 from beltsight.model import Model
 from beltsight.records import Sample
@@ -263,6 +263,28 @@ def test_kept_answers_are_those_to_the_same_bytes_and_version(
     monkeypatch.setattr("beltsight.robustness.version", lambda name: "0.0.0")
     measure_robustness(model, photos, "all", changes=changes, keep=keep)
     assert len(list(keep.iterdir())) == 6
+
+
+def test_damaged_answers_are_asked_for_again(photos: Path, model: Model, tmp_path: Path) -> None:
+    keep, changes = tmp_path / "keep", {"contrast": [0.5]}
+    whole = measure_robustness(model, photos, "all", changes=changes, keep=keep)
+    for size in (0, 100):
+        for file in keep.iterdir():
+            file.write_bytes(file.read_bytes()[:size])
+        assert measure_robustness(model, photos, "all", changes=changes, keep=keep) == whole
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_work(
+    photos: Path, model: Model, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+    (tmp_path / "file").touch()
+    with pytest.raises(BeltsightError, match=r"file.keep: cannot be written"):
+        measure_robustness(
+            model, photos, "all", keep=tmp_path / "file" / "keep",
+            progress=lambda change, done, total: asked.append(change),
+        )  # fmt: skip
+    assert not asked
 
 
 def test_photos_of_one_item_widen_the_intervals(photos: Path, model: Model) -> None:

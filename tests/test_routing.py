@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.plant import TASKS, plant, plant_values, predicted
+from tests.plant import TASKS, plant, plant_values, predicted, sure
 
 from beltsight.decide import Decider, Reason, bind
 from beltsight.errors import DatasetError, PolicyError
-from beltsight.least_cost import Array
+from beltsight.least_cost import Array, choose_routes
 from beltsight.policy import HAND_SORT
+from beltsight.records import Decision
 from beltsight.routing import (
     ignore_contamination,
     mean_cost,
@@ -199,3 +200,27 @@ def test_nothing_to_decide_is_no_error(decider: Decider) -> None:
     found = route_all(decider, empty)
     assert len(found.chosen) == 0
     assert set(found.counts.values()) == {0}
+
+
+def test_rounding_breaks_no_tie() -> None:
+    right = np.array([[0.1 + 0.2, 0.3, 0.4]])
+    costs = np.array([[0, 1, 1.0], [1, 0, 1], [5, 5, 0]])
+    chosen, _ = choose_routes(right, costs, np.zeros(3), by_hand=2)
+    swapped, _ = choose_routes(right[:, [1, 0, 2]], costs, np.zeros(3), by_hand=2)
+    assert (chosen[0], swapped[0]) == (0, 0)
+
+
+def test_a_cost_however_large_makes_no_others_equal() -> None:
+    costs = plant_values()["costs"]
+    costs["taken"]["pulp"]["burn"] = 1e12
+    decider = bind(plant(costs=costs), TASKS)
+
+    def decision(rows: dict[str, list[float]]) -> Decision:
+        return decider.decide(predicted(rows))
+
+    found = decision(sure("glass"))
+    assert (found.route, found.reason) == ("melt", "confident")
+    # Whoever is less than sure pays for it, and what is never right never costs.
+    rows = {**sure("paper", "partly"), "dirt": [0.999, 0.0, 0.001]}
+    assert decision(rows).route != "pulp"
+    assert decision(sure("paper")).route == "pulp"

@@ -98,7 +98,7 @@ class TaskCard(_Part):
     name: str = Field(min_length=1)
     classes: tuple[str, ...] = Field(min_length=2)
     ordered: bool = False
-    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
+    temperature: float = Field(1.0, ge=1e-3, le=1e3)
     # Over 1 accepts nothing: a confidence may be exactly 1.
     threshold: float | None = Field(None, ge=0, lt=2)
     purity: PurityCard | None = None

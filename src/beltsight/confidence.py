@@ -13,6 +13,8 @@ from beltsight.reliability import check_calibration, reliability_bins
 from beltsight.selective import risk_coverage
 
 _PHOTOS_A_BIN = 30  # of fewer, a bin's share right is too uncertain to be looked at
+# A bin of one photo adds nothing to the debiased error: with as many bins as photos it is always 0.
+_FEWEST_A_BIN = 10
 
 
 def confidence_figures(
@@ -44,10 +46,15 @@ def confidence_figures(
     confidences = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     enough = len(labels) >= 2
-    bins = min(CALIBRATION_BINS, max(1, len(labels) // _PHOTOS_A_BIN))
+    bins, finer = (
+        min(CALIBRATION_BINS, max(1, len(labels) // least))
+        for least in (_PHOTOS_A_BIN, _FEWEST_A_BIN)
+    )
     return {
         "calibration": (
-            check_calibration(confidences, correct, items=items).to_record() if enough else None
+            check_calibration(confidences, correct, finer, items=items).to_record()
+            if enough
+            else None
         ),
         "reliability": [
             {**asdict(one), "interval": list(one.interval)}

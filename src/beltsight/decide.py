@@ -350,8 +350,9 @@ def _assumptions(
             f"the model does not tell contamination: every item is taken for "
             f"{policy.without_contamination}"
         )
-        # Then no item's kind of dirt matters either.
-        by_kind = by_kind and policy.without_contamination != policy.levels[0]
+        # Then the kind of dirt matters at this level alone, and a clean item has none.
+        own = route_of[:, policy.levels.index(policy.without_contamination), 1:]
+        by_kind = bool((own != own[:, :1]).any())
     if DIRT not in known and by_kind:
         if policy.without_dirt is None:
             raise PolicyError(

@@ -22,7 +22,7 @@ class Leak:
     Args:
         learned: paths of photos that the model was trained on.
         chosen_by: paths of its validation photos.
-        checked: False where the model's card does not record its photos.
+        checked: False where the model's card does not record what it was trained on.
 
     Photos are known by their bytes, by the marks in the model's card; a copy that was saved again
     is none of these but a twin, see :func:`beltsight.dataset.twins.find_twins`.
@@ -48,8 +48,6 @@ def find_leak(dataset: Dataset, samples: Sequence[Sample], card: Card) -> Leak:
     """
     learned_marks = unpack_marks(card.training.train_marks)
     chosen_marks = unpack_marks(card.training.val_marks)
-    if not learned_marks and not chosen_marks:
-        return Leak(checked=False)
     learned, chosen_by = [], []
     for sample in samples:
         try:
@@ -60,7 +58,8 @@ def find_leak(dataset: Dataset, samples: Sequence[Sample], card: Card) -> Leak:
             learned.append(dataset.shown_path(sample))
         elif is_marked(digest, chosen_marks):
             chosen_by.append(dataset.shown_path(sample))
-    return Leak(tuple(learned), tuple(chosen_by))
+    # Photos that it was calibrated on since then do not tell which it has learned.
+    return Leak(tuple(learned), tuple(chosen_by), checked=bool(learned_marks))
 
 
 def refuse_known(dataset: Dataset, leak: Leak, n: int) -> None:

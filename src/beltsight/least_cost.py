@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
-# Costs and probabilities closer than this are equal: sums of the same numbers in another order are.
+# What is closer is equal: costs by their ratio, probabilities by their difference. The same numbers
+# summed in another order are.
 _SAME = 1e-9
 # Probabilities that were rounded to a few digits on their way sum to 1 within this.
 _ROUNDED = 1e-3
@@ -42,10 +43,9 @@ def choose_routes(
         [0, 1]
     """
     expected = np.asarray(right, np.float64) @ np.asarray(costs, np.float64).T
-    near = _SAME * float(np.max(costs))
     allowed = right >= purities - _SAME
     allowed[:, by_hand] = True
-    return _first_least(np.where(allowed, expected, np.inf), near), _first_least(expected, near)
+    return _first_least(np.where(allowed, expected, np.inf)), _first_least(expected)
 
 
 def are_probabilities(rows: Array) -> NDArray[np.bool_]:
@@ -66,6 +66,7 @@ def are_probabilities(rows: Array) -> NDArray[np.bool_]:
     return np.asarray((rows >= -_SAME).all(axis=1) & (np.abs(rows.sum(axis=1) - 1.0) <= _ROUNDED))
 
 
-def _first_least(expected: Array, near: float) -> Indices:
+def _first_least(expected: Array) -> Indices:
+    # Not by the largest cost: who writes a huge one for "never" must not make all others equal.
     least = expected.min(axis=1, keepdims=True)
-    return np.asarray((expected <= least + near).argmax(axis=1), np.int64)
+    return np.asarray((expected <= least * (1 + _SAME)).argmax(axis=1), np.int64)

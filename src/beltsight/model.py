@@ -392,5 +392,5 @@ def _doubts(card: Card, answers: dict[str, Answer]) -> list[str]:
         f"unsure of {task.name}: {answer.label} at {answer.confidence:.3f}, accepted from "
         f"{task.threshold:.3f}"
         for task, answer in ((task, answers[task.name]) for task in card.tasks)
-        if task.threshold is not None and answer.confidence < task.threshold
+        if task.threshold is not None and not answer.confidence >= task.threshold  # nor a NaN
     ]

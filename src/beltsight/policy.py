@@ -35,7 +35,7 @@ def _listed(value: Any) -> Any:
 
 _Name = Annotated[str, Field(min_length=1)]
 _Names = Annotated[tuple[_Name, ...], BeforeValidator(_listed), Field(min_length=1)]
-_Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Cost = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 _Word = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 
 
@@ -62,7 +62,7 @@ class Stream(_Part):
     """
 
     name: str
-    purity: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
+    purity: float | None = Field(None, strict=True, gt=0, le=1, allow_inf_nan=False)
 
 
 class Rule(_Part):

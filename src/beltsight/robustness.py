@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from beltsight.answered import NOT_ASKED, Answered, make_folder, read_answers, write_answers
 from beltsight.card import content_hash
 from beltsight.config import nearest
 from beltsight.dataset.index import Dataset, load_dataset
@@ -36,11 +37,10 @@ from beltsight.records import Floats, Photo, Sample
 from beltsight.scene import CutOut, cut_out, find_foreground
 from beltsight.scene.damage import CHANGES, Changed, change_photo, check_change
 
-__all__ = ["CHANGES", "SIDE_PX", "Answered", "change_photo", "find_others", "measure_robustness"]
+__all__ = ["CHANGES", "SIDE_PX", "change_photo", "find_others", "measure_robustness"]
 
 SIDE_PX = 512
 _PLAIN = "plain"
-_NOT_ASKED = -1
 _ITEM_SHARES = (0.03, 0.7)  # of the photo, that an item may take
 _OTHERS = 24
 _SOLID = 0.3  # least part of its box that an item takes which is laid over another
@@ -50,23 +50,6 @@ WHY_LEFT_OUT = (
 )
 _Ints = NDArray[np.int64]
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Answered:
-    """Answers to photos under one change.
-
-    Args:
-        change: a name of :data:`CHANGES`, or ``plain``.
-        amounts: the neutral one first.
-        labels: per task int64 (amounts, photos) of class indices; -1 where it was not asked.
-        answers: the same for what the model said.
-    """
-
-    change: str
-    amounts: tuple[float, ...]
-    labels: Mapping[str, _Ints]
-    answers: Mapping[str, _Ints]
 
 
 def measure_robustness(
@@ -117,7 +100,7 @@ def measure_robustness(
         refuse_known(dataset, find_leak(dataset, samples, model.card), len(samples))
     asking = _Asking(model, dataset, samples, seed, batch_size, progress)
     plain = _kept(keep, asking, _PLAIN, (0.0,))
-    if all((rows == _NOT_ASKED).all() for rows in plain.answers.values()):
+    if all((rows == NOT_ASKED).all() for rows in plain.answers.values()):
         raise DatasetError(f"{dataset.root}: none of {len(samples)} photos could be read")
     found = [
         _with_plain(_kept(keep, asking, name, _asked_of(name, amounts)), plain)
@@ -179,8 +162,8 @@ class _Asking:
         """Ask about all photos at all amounts of a change."""
         specs = {task.name: task.classes for task in self.model.tasks}
         shape = (len(amounts), len(self.samples))
-        labels = {task: np.full(shape, _NOT_ASKED, np.int64) for task in specs}
-        answers = {task: np.full(shape, _NOT_ASKED, np.int64) for task in specs}
+        labels = {task: np.full(shape, NOT_ASKED, np.int64) for task in specs}
+        answers = {task: np.full(shape, NOT_ASKED, np.int64) for task in specs}
         held: list[tuple[int, int, Mapping[str, str]]] = []
         photos: list[Photo] = []
 
@@ -282,11 +265,11 @@ def _with_plain(answered: Answered, plain: Answered) -> Answered:
     labels, answers = {}, {}
     for task, rows in answered.answers.items():
         # Not what was answered: under a change the truth of some photos is not known.
-        asked = (answered.labels[task] != _NOT_ASKED).any(axis=0)
+        asked = (answered.labels[task] != NOT_ASKED).any(axis=0)
         labels[task] = np.vstack(
-            [np.where(asked, plain.labels[task][0], _NOT_ASKED), answered.labels[task]]
+            [np.where(asked, plain.labels[task][0], NOT_ASKED), answered.labels[task]]
         )
-        answers[task] = np.vstack([np.where(asked, plain.answers[task][0], _NOT_ASKED), rows])
+        answers[task] = np.vstack([np.where(asked, plain.answers[task][0], NOT_ASKED), rows])
     return Answered(answered.change, (neutral, *answered.amounts), labels, answers)
 
 
@@ -308,7 +291,7 @@ def _change_record(answered: Answered, items: _Ints | None) -> dict[str, Any]:
 
 
 def _figures(labels: _Ints, answers: _Ints, items: _Ints | None) -> dict[str, Any]:
-    asked = labels != _NOT_ASKED
+    asked = labels != NOT_ASKED
     correct = (labels == answers)[asked]
     n, right = len(correct), int(correct.sum())
     interval = share_interval(correct, None if items is None else items[asked])
@@ -334,19 +317,12 @@ def _kept(
     parts = [version("beltsight"), asking.model.hash, names, asking.seed, change, amounts]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     file = folder / f"{change}-{digest[:16]}.npz"
-    tasks = [task.name for task in asking.model.tasks]
-    if file.exists():
-        with np.load(file, allow_pickle=False) as kept:
-            labels = {task: kept[f"labels {task}"] for task in tasks}
-            return Answered(change, amounts, labels, {t: kept[f"answers {t}"] for t in tasks})
+    kept = read_answers(file, change, amounts, [task.name for task in asking.model.tasks])
+    if kept is not None:
+        return kept
+    make_folder(folder)  # before the work that would be lost
     answered = asking.answered(change, amounts)
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{file.name}"
-    arrays = {f"labels {task}": rows for task, rows in answered.labels.items()}
-    arrays |= {f"answers {task}": rows for task, rows in answered.answers.items()}
-    with draft.open("wb") as out:
-        np.savez(out, **arrays)  # type: ignore[arg-type]
-    draft.replace(file)
+    write_answers(file, answered)
     return answered
 
 

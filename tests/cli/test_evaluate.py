@@ -95,6 +95,16 @@ def test_a_validation_split_is_named_in_plain_words(
     assert "test split" not in page
 
 
+def test_learned_photos_of_a_validation_split_are_said(data: Path, tmp_path: Path) -> None:
+    photo = next(iter(sorted((data / "val").rglob("*.png"))))
+    card = tiny_card(training=tiny_training(train=[content_hash(photo.read_bytes())]))
+    model = write_tiny(tmp_path / "k.onnx", card)
+    result = beltsight("evaluate", model, data, "--split", "val", "--out", tmp_path / "out")
+    n = len(list((data / "val").rglob("*.png")))
+    assert f"the model has learned 1 of these photos, e.g. val/{photo.parent.name}/" in result.err
+    assert f"even trained on 1 of these {n}" in (tmp_path / "out" / "index.html").read_text()
+
+
 def test_validation_called_test_is_refused(data: Path, tmp_path: Path) -> None:
     digests = [content_hash(path.read_bytes()) for path in sorted((data / "test").rglob("*.png"))]
     card = tiny_card(training=tiny_training(val=digests))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from beltsight.errors import ConfigError
+from beltsight.config import ASSETS
+from beltsight.errors import ConfigError, PolicyError
+from beltsight.line.assemble import open_decider
 from beltsight.line.settings import DEFAULT_LINE, load_line
+from beltsight.model import DEFAULT_MODEL, Model
 
 NUMBERS = {"paper": 1, "plastic": 2, "glass": 3, "metal": 4}
 MODBUS = {"links": [{"kind": "modbus", "name": "plc", "actuators": NUMBERS}]}
@@ -34,3 +39,23 @@ def test_what_a_link_cannot_carry_is_refused(values: dict[str, object], said: st
 
 def test_what_it_can_carry_is_taken() -> None:
     assert load_line(DEFAULT_LINE, {**MODBUS, "belt.counter_bits": 16}).belt.counter_bits == 16
+
+
+def test_a_rule_may_name_a_material_of_the_plants_own_taxonomy(tmp_path: Path) -> None:
+    policy = (ASSETS / "policy.toml").read_text(encoding="utf-8")
+    first = policy.index("[[rules]]")
+    rule = '[[rules]]\nmaterial = "driftwood"\nroute = "residual"\n\n'
+    (tmp_path / "policy.toml").write_text(policy[:first] + rule + policy[first:])
+    taxonomy = (ASSETS / "taxonomy.toml").read_text(encoding="utf-8")
+    listed = "[tasks.material.classes]\n"
+    own = listed + 'driftwood = { name = "Driftwood", colour = "#886644" }\n'
+    (tmp_path / "taxonomy.toml").write_text(taxonomy.replace(listed, own))
+    (tmp_path / "line.toml").write_text(DEFAULT_LINE.read_text(encoding="utf-8"))
+    model = Model.load(DEFAULT_MODEL, threads=1)
+    settings = load_line(tmp_path / "line.toml")
+    with pytest.raises(PolicyError, match="'driftwood', which neither the taxonomy nor the model"):
+        open_decider(settings, model)
+    settings = load_line(tmp_path / "line.toml", {"taxonomy": "taxonomy.toml"})
+    assert "residual" in open_decider(settings, model).routes
+    with pytest.raises(ConfigError, match=r"the taxonomy .*none.toml is not there"):
+        load_line(tmp_path / "line.toml", {"taxonomy": "none.toml"})

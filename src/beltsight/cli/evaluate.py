@@ -131,15 +131,19 @@ def doubts(evaluation: Evaluation) -> list[str]:
     leak, known = evaluation.leak, len(evaluation.leak.paths)
     said = []
     if evaluation.split == "val":
-        said.append("this is the validation split, by which the model was chosen: no test figure")
+        said.append("this is the validation split, by which models are chosen: no test figure")
     elif evaluation.split == "train":
-        said.append("this is the training split, which the model has learned: no test figure")
-    elif not leak.checked:
+        said.append("this is the training split, which models learn: no test figure")
+    if not leak.checked:
         said.append("the model's card does not record its photos; it may know some of these")
-    elif known:
+    elif evaluation.split in ("test", "all") and known:
         said.append(
             f"the model knows {known} of these photos ({len(leak.learned)} from training, "
             f"{len(leak.chosen_by)} from validation), e.g. {leak.paths[0]}"
+        )
+    elif evaluation.split == "val" and leak.learned:
+        said.append(
+            f"the model has learned {len(leak.learned)} of these photos, e.g. {leak.learned[0]}"
         )
     if evaluation.twins:
         path, other = next(iter(evaluation.twins.items()))

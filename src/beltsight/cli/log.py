@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from beltsight.cli.dataset_options import TaxonomyOption
+
 if TYPE_CHECKING:
     from beltsight.store import LogReader, Span, Verification
 
@@ -120,6 +122,7 @@ def command(
     ] = None,
     model: ModelsOption = None,
     policy: PolicyOption = None,
+    taxonomy: TaxonomyOption = None,
     shifts: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="report: shifts in TOML, for availability and OEE."),
@@ -146,7 +149,7 @@ def command(
         elif action is Action.EXPORT:
             _export(reader, span, kinds, out, json)
         else:
-            report(reader, span, bucket, model or [], policy, shifts, json)
+            report(reader, span, bucket, model or [], policy, taxonomy, shifts, json)
     finally:
         reader.close()
 

@@ -16,6 +16,7 @@ def report(
     bucket_s: float,
     models: list[str],
     policy: Path | None,
+    taxonomy: Path | None,
     shifts: Path | None,
     json: bool,
 ) -> None:
@@ -25,7 +26,7 @@ def report(
     from beltsight.cli.console import print_json
     from beltsight.store import load_shifts, report_log
 
-    confusions, targets = _models(models, policy)
+    confusions, targets = _models(models, policy, taxonomy)
     known = load_shifts(shifts) if shifts is not None else None
     found = report_log(
         reader, span, time.time(),
@@ -39,7 +40,7 @@ def report(
 
 
 def _models(
-    models: list[str], policy: Path | None
+    models: list[str], policy: Path | None, taxonomy: Path | None
 ) -> tuple[dict[str, Confusion | str], Targets | None]:
     """Confusion matrices by model hash, and what belongs where by the policy and the last model."""
     from beltsight.cli.model_argument import open_model
@@ -47,6 +48,7 @@ def _models(
     from beltsight.errors import ConfigError
     from beltsight.policy import load_policy
     from beltsight.store import confusion_of, policy_targets
+    from beltsight.taxonomy import load_taxonomy
 
     if policy is not None and not models:
         raise ConfigError("--policy is bound to a model: name it with --model")
@@ -54,7 +56,8 @@ def _models(
     confusions = {one.hash: confusion_of(one.card) for one in opened}
     if policy is None:
         return confusions, None
-    return confusions, policy_targets(bind(load_policy(policy), opened[-1].tasks, opened[-1].hash))
+    last, known = opened[-1], load_taxonomy(taxonomy)
+    return confusions, policy_targets(bind(load_policy(policy), last.tasks, last.hash, known))
 
 
 def _simulated_runs(reader: LogReader, span: Span) -> tuple[int, int]:

@@ -34,6 +34,7 @@ from beltsight.model import Model
 from beltsight.policy import load_policy
 from beltsight.records import Prediction
 from beltsight.store import LINE_DOWN, LINE_UP, CommandRow, open_with_settings
+from beltsight.taxonomy import load_taxonomy
 
 REAL_CLOCKS = Clocks(time.monotonic, time.time)
 _BEHIND_MM = 1000.0  # a belt that is run back may bring items again
@@ -307,8 +308,8 @@ def open_decider(settings: LineSettings, model: Model) -> Decider:
         ConfigError: actuators name routes that the policy does not have.
     """
     thresholds = {t.name: t.threshold for t in model.card.tasks if t.threshold is not None}
-    policy = load_policy(settings.policy)
-    decider = bind(policy, model.tasks, model.hash, thresholds=thresholds)
+    policy, taxonomy = load_policy(settings.policy), load_taxonomy(settings.taxonomy)
+    decider = bind(policy, model.tasks, model.hash, taxonomy, thresholds)
     unknown = settings.unknown_routes(decider.routes)
     if unknown:
         raise ConfigError(

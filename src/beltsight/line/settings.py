@@ -88,6 +88,8 @@ class LineSettings(BaseModel):
         find, track, views: how items are found, followed, and which of their views are asked.
         model: what answers.
         policy: a policy file; the packaged one where left out.
+        taxonomy: materials that its rules may name beside the model's; the packaged ones where left
+            out.
         schedule: actuators and rules.
         links: what carries commands: one table each, with ``kind`` and ``name``.
         link_times: beats and bounds of all links.
@@ -112,6 +114,7 @@ class LineSettings(BaseModel):
     views: ViewSettings = ViewSettings()
     model: ModelSettings = ModelSettings()
     policy: Path | None = None
+    taxonomy: Path | None = None
     schedule: ScheduleSettings
     links: tuple[LinkTable, ...] = Field(min_length=1)
     link_times: LinksSettings = LinksSettings()
@@ -196,11 +199,13 @@ def load_line(path: Path, overrides: dict[str, Any] | None = None) -> LineSettin
             "heads_file": _beside(folder, settings.store.heads_file),
         }
     )
-    policy = _beside(folder, settings.policy)
-    for file, what in ((model.file, "model file"), (policy, "policy")):
+    policy, taxonomy = _beside(folder, settings.policy), _beside(folder, settings.taxonomy)
+    for file, what in ((model.file, "model file"), (policy, "policy"), (taxonomy, "taxonomy")):
         if file is not None and not file.is_file():
             raise ConfigError(f"{path}: the {what} {file} is not there")
-    return settings.model_copy(update={"model": model, "store": store, "policy": policy})
+    return settings.model_copy(
+        update={"model": model, "store": store, "policy": policy, "taxonomy": taxonomy}
+    )
 
 
 def _beside(folder: Path, path: Path | None) -> Path | None:
