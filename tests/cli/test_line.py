@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
+import pytest
 from tests.cli.program import beltsight
 
 from beltsight.config import ASSETS
+from beltsight.store import LINE_DOWN, EventRow, open_log, parse_row
 
 SHORT = (
     "--set", "simulation.length_m=4", "--set", "simulation.belt.loop_m=2",
@@ -75,6 +78,21 @@ def test_simulate_says_which_items_are_scored(tmp_path: Path) -> None:
     assert 0 < scored < decided
     short = beltsight("line", "simulate", "--seconds", 0.2, *SHORT, "--quiet")
     assert "no item had passed the last actuator at the end: run longer" in short.out
+
+
+def test_a_line_whose_metrics_have_no_port_is_closed(tmp_path: Path) -> None:
+    pytest.importorskip("prometheus_client", reason="the extra 'industrial' is not installed")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port, log = taken.getsockname()[1], tmp_path / "line.db"
+        done = beltsight(
+            "line", "simulate", "--seconds", 0.2, *SHORT, "--quiet",
+            "--set", f"metrics.port={port}", "--set", f"store.url={log}",
+        )  # fmt: skip
+    assert done.status == 1 and str(port) in done.err
+    rows = [parse_row(one.body.encode()) for one in open_log(str(log), "demo").rows()]
+    assert [row.event for row in rows if isinstance(row, EventRow)][-1] == LINE_DOWN
 
 
 def test_a_wrong_file_is_said_with_the_key(tmp_path: Path) -> None:

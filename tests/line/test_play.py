@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from tests.line.actuators.peers import command
 
 from beltsight.cli.line_view import line_view
 from beltsight.errors import ConfigError, LineError
+from beltsight.line.actuators import Acknowledgement
 from beltsight.line.assemble import REMEMBERED_S
 from beltsight.line.items import ReadyItem
 from beltsight.line.metrics import MetricsServer
@@ -166,6 +168,36 @@ def test_a_camera_that_breaks_is_told_and_comes_back(
     losses = play.opened.line.parts.supply.losses
     assert play.close() is None
     assert losses >= 1 and play.opened.line.figures.items > 0
+
+
+def test_no_count_is_told_that_no_encoder_gave(
+    played: tuple[Play, Snapshot, str], tmp_path: Path
+) -> None:
+    play = Play(settings_in(tmp_path), PlaySettings(1.0), belt=played[0].simulation.belt)
+    view = play.opened.settings.view
+    image = np.zeros((view.height_px, view.width_px, 3), np.uint8)
+    play.opened.line.take(Frame(image, 1.0, None))
+    assert play.opened.links.line_state().raw_count is None
+    play.opened.line.take(Frame(image, 1.01, 77))
+    assert play.opened.links.line_state().raw_count == 77
+    assert play.close() is None
+
+
+def test_what_a_peer_says_before_its_command_counts_as_sent_is_not_lost(
+    played: tuple[Play, Snapshot, str], tmp_path: Path
+) -> None:
+    play = Play(settings_in(tmp_path), PlaySettings(1.0), belt=played[0].simulation.belt)
+    one = command(1)
+    assert play.opened.submit(one)  # it waits: this line has not seen its belt
+    reporter = play.opened.reporter
+    reporter.acknowledged("plc", Acknowledgement(one.command_id, "fired", None), time.monotonic())
+    reporter.outcome(one, "sent", time.monotonic())
+    assert play.close() is None
+    kept = [parse_row(stored.body.encode()) for stored in read(play).rows()]
+    told = [row.outcome for row in kept if isinstance(row, CommandRow)]
+    assert told[:2] == ["fired", "sent"]
+    events = [row.event for row in kept if isinstance(row, EventRow)]
+    assert "unknown-command" not in events
 
 
 def test_what_cannot_be_used_or_decided_does_not_stop_the_line(

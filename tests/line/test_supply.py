@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -75,7 +77,7 @@ def test_a_broken_camera_comes_back() -> None:
     found, told = supply([first, cut, cut, second], clock)
     assert found.read() is not None and found.read() is None and found.is_open
     assert found.read() is None
-    assert first.closed and not found.is_open and found.losses == 1
+    assert not found.is_open and found.losses == 1
     frames = 0
     while frames == 0:
         before_s = clock.now_s
@@ -86,6 +88,7 @@ def test_a_broken_camera_comes_back() -> None:
     assert [change.is_back for change in told] == [False, True]
     assert told[0].text == "cable" and told[1].text == "after 3 attempts"
     assert found.counts == CameraCounts(delivered=2, lost=2)
+    assert first.closed
 
 
 def test_the_first_opening_must_work() -> None:
@@ -98,3 +101,54 @@ def test_the_end_of_a_file_is_passed_on() -> None:
     with pytest.raises(EndOfFrames):
         found.read()
     assert told == []
+
+
+class Slow:
+    """A device that takes as long to open and to close as the test lets it."""
+
+    def __init__(self, camera: Scripted) -> None:
+        self.camera = camera
+        self.may_go = threading.Event()
+        self.opened = 0
+
+    def open(self) -> Camera:
+        self.opened += 1
+        if self.opened > 1:
+            assert self.may_go.wait(30)
+        return self.camera
+
+
+def read_until(found: Supply, true: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end_s
+        found.read()
+
+
+def test_nobody_waits_for_a_device_that_is_slow_to_open() -> None:
+    clock, slow = Clock(), Slow(Scripted([CameraError("cable")]))
+    settings = STEADY.model_copy(update={"wait_s": 0.001})
+    found = Supply(slow.open, settings, clock, clock.pause, lambda change: None)
+    read_until(found, lambda: slow.opened == 2)
+    began_s = time.monotonic()
+    assert [found.read() for _ in range(10)] == [None] * 10
+    assert time.monotonic() - began_s < 10  # without an end otherwise
+    assert slow.opened == 2 and not found.is_open
+    slow.may_go.set()
+    read_until(found, lambda: found.is_open)
+    found.close()
+    assert slow.opened == 2
+
+
+def test_a_camera_that_opens_after_the_end_is_let_go() -> None:
+    clock, slow = Clock(), Slow(Scripted([CameraError("cable")]))
+    settings = STEADY.model_copy(update={"wait_s": 0.001})
+    found = Supply(slow.open, settings, clock, clock.pause, lambda change: None)
+    read_until(found, lambda: slow.opened == 2)
+    slow.camera.closed = False
+    found.close()
+    slow.may_go.set()
+    end_s = time.monotonic() + 30
+    while not slow.camera.closed:
+        assert time.monotonic() < end_s
+        time.sleep(0.001)

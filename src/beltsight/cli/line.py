@@ -209,18 +209,18 @@ def _work(
     console = Console(stderr=True)
     shown = not quiet and console.is_terminal
     start_s = time.monotonic()
-    with _metrics(opened), Live(console=console, auto_refresh=False, transient=True) as live:
-        due_s = start_s
-        try:
+    due_s = start_s
+    try:
+        with _metrics(opened), Live(console=console, auto_refresh=False, transient=True) as live:
             for _ in frames:
                 now_s = time.monotonic()
                 if shown and now_s >= due_s:
                     due_s = now_s + 1 / _VIEWS_PER_S
                     live.update(line_view(take_snapshot(opened), now_s - start_s), refresh=True)
-        except KeyboardInterrupt:
-            note("beltsight: stopping; items on their way are decided first")
-        finally:
-            unkept = close()
+    except KeyboardInterrupt:
+        note("beltsight: stopping; items on their way are decided first")
+    finally:
+        unkept = close()
     if unkept:
         note(f"beltsight: {unkept}")
 

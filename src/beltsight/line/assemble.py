@@ -207,6 +207,7 @@ class OpenLine:
 
     def submit(self, command: Command) -> bool:
         """Give a committed command to its link, or to the timer where this machine times it."""
+        self.reporter.submitted(command)
         if command.timing == "plc":
             return self.links.submit(command)
         if self.timer.add(command):
@@ -220,7 +221,9 @@ class OpenLine:
         way_mm = (command.end_count - command.fire_count) * self.settings.belt.mm_per_count
         pass_ms = way_mm / belt.speed_mm_s * 1000.0 if belt.speed_mm_s > 0 else 0.0
         pulse_ms = max(command.pulse_ms, min(pass_ms, _LONGEST_PULSE_MS))
-        self.links.submit(replace(command, pulse_ms=pulse_ms))
+        now = replace(command, pulse_ms=pulse_ms)
+        self.reporter.submitted(now)
+        self.links.submit(now)
 
     def reset(self) -> None:
         """Somebody says that a link or the encoder, which made the line safe, is in order again."""

@@ -56,7 +56,7 @@ class HealthSettings(BaseModel):
         decision_age_ms: from exposure to decision, 99th percentile of the last ``span_s``.
         late: share of items decided too late, of the last ``span_s``.
         hold_s: how long a reading must stay before its level changes.
-        learn_s: how long after the start, or after ``learn_again``, the picture is learned.
+        learn_s: how long after the start the picture is learned; for another lamp, start anew.
         span_s: what rates are counted over, and how fast the picture's slow measures follow.
         wider: while there is a warning or fault, the share that is taken from the doubt which an
             answer may have: where 0.90 is enough, 0.5 asks for 0.95, and 1 for certainty.

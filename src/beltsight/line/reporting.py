@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,6 +46,7 @@ class Reporter:
         self._clocks = clocks
         self._figures = figures
         self._commands: dict[str, Command] = {}
+        self._commands_lock = threading.Lock()
         self._health = Health()
 
     def event(
@@ -99,18 +101,23 @@ class Reporter:
         text = f"{event.link} is {event.state}" + (f": {event.reason}" if event.reason else "")
         self.event(f"link-{event.state}", severity, text, {"line": event.line})
 
+    def submitted(self, command: Command) -> None:
+        """A command is about to leave: its peer may answer before it counts as sent."""
+        with self._commands_lock:
+            if len(self._commands) >= _KEPT:
+                self._commands.pop(next(iter(self._commands)))
+            self._commands[command.command_id] = command
+
     def outcome(self, command: Command, outcome: SentOutcome, when_s: float) -> None:
         """What became of a command."""
         self._figures.add_command(outcome)
         self.settled += 1
-        if len(self._commands) >= _KEPT:
-            self._commands.pop(next(iter(self._commands)))
-        self._commands[command.command_id] = command
         self._add(self._command_row(command, outcome, when_s))
 
     def acknowledged(self, link: str, answer: Acknowledgement, when_s: float) -> None:
         """What a peer says of a command that it took."""
-        command = self._commands.get(answer.command_id)
+        with self._commands_lock:
+            command = self._commands.get(answer.command_id)
         if command is None:
             self.event("unknown-command", "warning", f"{link}: {answer.command_id}")
             return

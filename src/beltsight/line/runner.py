@@ -342,13 +342,13 @@ class Line:
         if (name, reason) != self._told:
             self._told = name, reason
             self.parts.report_state(name, reason)
-        belt = self.parts.shared.belt
+        belt, odometer = self.parts.shared.belt, self.parts.odometer
         figures = self._latest
         self.parts.state_line(
             LineState(
                 name,
                 reason,
-                self.parts.odometer.raw_of(belt.count) if belt else None,
+                odometer.raw_of(belt.count) if belt and odometer.has_count else None,
                 figures.items,
                 sum(n for key, n in figures.commands.items() if not key.startswith("peer")),
                 figures.late,

@@ -175,12 +175,18 @@ class Scheduler:
     ) -> bool:
         """Whether the moment to switch for a command is over, at the last known speed.
 
+        So it is, too, for one that names counts of a counter which was set anew since: the peer
+        would switch wherever its new counter comes by them.
+
         Args:
             command: to be switched for.
             state: of the belt.
             now_s: on the clock of the state.
             spare_s: it may be over for so long.
         """
+        is_of_old = self._odometer.raw_of(command.fire_count) != command.raw_fire_count
+        if command.timing == "plc" and is_of_old:
+            return True
         if state.moving != "forward":
             return command.fire_count < state.count
         speed_counts_s = state.speed_mm_s / self._odometer.settings.mm_per_count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -78,6 +79,9 @@ class Supply:
         self._retry_s = 0.0
         self._before = CameraCounts()
         self._chance = random.Random()
+        # A device that is gone takes seconds to close and to open, while items wait to be decided.
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="beltsight-camera")
+        self._opening: Future[Camera] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -113,11 +117,14 @@ class Supply:
         """Let the camera go."""
         if self._camera is not None:
             self._camera.close()
+        if self._opening is not None:
+            self._opening.add_done_callback(_let_go)
+        self._aside.shutdown(wait=False)
 
     def _lose(self, why: str) -> None:
         assert self._camera is not None
         self._before = self.counts
-        self._camera.close()
+        self._aside.submit(self._camera.close)
         self._camera = None
         self.losses += 1
         self._attempt = 0
@@ -125,12 +132,18 @@ class Supply:
         self._changed(CameraChange(is_back=False, text=why))
 
     def _reopen(self) -> bool:
-        left_s = self._retry_s - self._clock()
-        if left_s > 0:
-            self._pause(min(left_s, self._settings.wait_s))
+        if self._opening is None:
+            left_s = self._retry_s - self._clock()
+            if left_s > 0:
+                self._pause(min(left_s, self._settings.wait_s))
+                return False
+            self._opening = self._aside.submit(self._open)
+        wait([self._opening], self._settings.wait_s)
+        if not self._opening.done():
             return False
+        opened, self._opening = self._opening, None
         try:
-            self._camera = self._open()
+            self._camera = opened.result()
         except BeltsightError:
             self._attempt += 1
             self._retry_s = self._clock() + self._wait_s()
@@ -142,3 +155,9 @@ class Supply:
         settings = self._settings
         wait_s = min(settings.retry_first_s * 2.0 ** min(self._attempt, 30), settings.retry_most_s)
         return wait_s * (1.0 - settings.jitter * self._chance.random())
+
+
+def _let_go(opening: Future[Camera]) -> None:
+    """It was being opened when the line ended."""
+    if opening.exception() is None:
+        opening.result().close()
