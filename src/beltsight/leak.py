@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from beltsight.card import Card, is_marked, unpack_marks
+from beltsight.card import Card, TrainingCard, is_marked, pack_marks, unpack_marks
 from beltsight.dataset.duplicates import hash_file
 from beltsight.dataset.index import Dataset
 from beltsight.errors import ImageError, SplitError
@@ -60,6 +61,28 @@ def find_leak(dataset: Dataset, samples: Sequence[Sample], card: Card) -> Leak:
             chosen_by.append(dataset.shown_path(sample))
     # Photos that it was calibrated on since then do not tell which it has learned.
     return Leak(tuple(learned), tuple(chosen_by), checked=bool(learned_marks))
+
+
+def with_marks(training: TrainingCard, files: Iterable[Path]) -> TrainingCard:
+    """With further photos among those that the model was chosen by, so that none is a test later.
+
+    Args:
+        training: of the model's card.
+        files: photos that something of the model was fitted to; one that cannot be read any more
+            is passed over, and so is one that the model knows already.
+    """
+    chosen_marks = unpack_marks(training.val_marks)
+    known = unpack_marks(training.train_marks) | chosen_marks
+    new = set()
+    for file in set(files):
+        try:
+            digest = hash_file(file)
+        except ImageError:
+            continue
+        if not is_marked(digest, known):
+            new.add(digest)
+    marks = pack_marks([*(mark.hex() for mark in chosen_marks), *new])
+    return training.model_copy(update={"val_marks": marks})
 
 
 def refuse_known(dataset: Dataset, leak: Leak, n: int) -> None:

@@ -10,8 +10,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import helper
@@ -19,6 +21,7 @@ from PIL import Image
 from tests.tiny import SIZE, expected_logits, paint, tiny_graph
 
 from beltsight.engines import ENGINES, available_engines, open_engine
+from beltsight.engines.onnx_runtime import PROVIDERS
 from beltsight.engines.openvino import _only_core
 from beltsight.errors import BeltsightError, ConfigError, ModelError, ModelFileError
 
@@ -231,6 +234,42 @@ def test_an_openvino_that_cannot_start_stops_no_other_engine(
     assert not [name for name in available_engines() if "openvino" in name]
     with pytest.raises(ModelError, match=r"OpenVINO cannot start \(Cannot load.*install it anew"):
         open_engine("openvino-cpu", graph)
+
+
+@pytest.mark.parametrize(
+    ("name", "provider", "options", "rounding"),
+    [
+        ("onnxruntime-cpu", "CPUExecutionProvider", {}, 0.0),
+        ("onnxruntime-cuda", "CUDAExecutionProvider", {"use_tf32": "0"}, 0.0),
+        ("onnxruntime-tensorrt", "TensorrtExecutionProvider", {}, 2.0**-11),
+    ],
+)
+def test_float32_is_asked_of_a_gpu_and_what_rounds_more_says_so(
+    name: str,
+    provider: str,
+    options: dict[str, str],
+    rounding: float,
+    graph: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On GPUs that are not here: a session of the processor calls itself by what was asked for."""
+    real = onnxruntime.InferenceSession
+    given: list[tuple[str, dict[str, str]]] = []
+
+    def session(model: bytes, settings: object, providers: Any) -> Any:
+        given.extend(providers)
+        made = real(model, settings, providers=providers[-1:])
+        monkeypatch.setattr(made, "get_providers", lambda: [each for each, _ in providers])
+        return made
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*PROVIDERS.values()])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    engine = open_engine(name, graph, threads=1)
+    assert given[0] == (provider, options) and given[-1] == ("CPUExecutionProvider", {})
+    assert len(given) == len({each for each, _ in given}) == 1 + (name != "onnxruntime-cpu")
+    assert (engine.name, engine.rounding) == (name, rounding)
+    got = engine.run(photos(), ["material"])["material"]
+    np.testing.assert_allclose(got, expected_logits(photos()), atol=1e-4)
 
 
 def test_an_unknown_engine_names_those_there_are(graph: bytes) -> None:

@@ -74,6 +74,18 @@ def test_every_bound_is_named() -> None:
     assert "a probability changes by 0.700 (at most 0.500)" in message
 
 
+def test_a_model_exactly_at_a_bound_keeps_it() -> None:
+    """Of all numbers of photos, and of all that may change: 93 of 100 are 0.93, not less."""
+    for n in (20, 100, 200, 328):
+        labels = np.zeros(n, np.int64)
+        for changed in range(n):
+            kept = n - changed
+            found = measure_parity(sure(*[0] * n), sure(*[0] * kept, *[1] * changed), labels)
+            assert found.agreement == kept / n
+            assert broken_bounds({"material": found}, Bounds(kept / n, changed / n)) == []
+    assert Bounds(min_agreement=0.93).min_agreement == 93 / 100
+
+
 @pytest.mark.parametrize("value", [-0.1, 98.5, float("nan")])
 def test_a_bound_is_a_share(value: float) -> None:
     with pytest.raises(ConfigError, match="between 0 and 1"):

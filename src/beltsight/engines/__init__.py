@@ -1,7 +1,8 @@
 """Engines: whatever computes a model's graph, behind one protocol.
 
 ``onnxruntime-cpu`` is always there; the others where their library and hardware are. All take the
-same file and give the same answers up to rounding; bfloat16 rounds more, and its name says so.
+same file and give the same answers up to rounding. bfloat16 rounds more, and its name says so;
+TensorRT does, too, in TF32.
 """
 
 from beltsight.engines.choice import (

@@ -70,7 +70,7 @@ def measure_parity(
     return ParityCard(
         n=n,
         changed=changed,
-        agreement=1.0 - changed / n,
+        agreement=(n - changed) / n,  # as a bound's share is written: 93 of 100 is 0.93
         agreement_interval=wilson_interval(n - changed, n),
         float_accuracy=float(was_right.mean()),
         accuracy=float(is_right.mean()),

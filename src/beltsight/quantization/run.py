@@ -211,7 +211,8 @@ def quantize(
         tried=len(trials),
         parity=dict(best.trial.parity),
     )
-    card = restated_card(before.card, best.model, best.evaluation, dataset, record)
+    fitted_to = [sample.path for sample in chosen]
+    card = restated_card(before.card, best.model, best.evaluation, fitted_to, record)
     save_model(best.graph, card, target)
     return Quantization(card, len(layout.layers), trials, target)
 

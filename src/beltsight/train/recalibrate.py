@@ -16,12 +16,11 @@ from beltsight.calibrate import (
     softmax,
     temperature_doubt,
 )
-from beltsight.card import Card, TaskCard, TrainingCard, is_marked, pack_marks, unpack_marks
+from beltsight.card import Card, TaskCard
 from beltsight.dataset import Dataset, load_dataset
-from beltsight.dataset.duplicates import hash_file
 from beltsight.errors import ConfigError, DatasetError, SplitError
 from beltsight.evaluation import Evaluation, SampleWatch, TaskResult, evaluate
-from beltsight.leak import LEAK_LIMIT
+from beltsight.leak import LEAK_LIMIT, with_marks
 from beltsight.model import Model
 from beltsight.novelty import Novelty, refit_threshold
 from beltsight.purity import StreamChoices
@@ -145,11 +144,12 @@ def recalibrate(
     cards, choices = _fit_tasks(model.card.tasks, evaluation, temperatures, targets, novelty)
     if moved is not None and moved.after != moved.before:
         cards = [one if one.name in temperatures else _without_proof(one) for one in cards]
+    files = (file for result in evaluation.tasks.values() for file in result.files)
     card = model.card.model_copy(
         update={
             "tasks": tuple(cards),
             "novelty": novelty and novelty.to_card(),
-            "training": _with_marks(model.card.training, evaluation),
+            "training": with_marks(model.card.training, files),
             "metrics": _without_calibration(model.card.metrics, temperatures),
         }
     )
@@ -296,15 +296,6 @@ def _sure(
         novel=novel,
         known=known,
     )
-
-
-def _with_marks(training: TrainingCard, evaluation: Evaluation) -> TrainingCard:
-    """With the photos calibrated on among those that the model was chosen by."""
-    known = unpack_marks(training.val_marks)
-    files = {file for result in evaluation.tasks.values() for file in result.files}
-    new = {digest for file in files if not is_marked(digest := hash_file(file), known)}
-    marks = pack_marks([*(mark.hex() for mark in known), *new])
-    return training.model_copy(update={"val_marks": marks})
 
 
 def _without_calibration(metrics: Mapping[str, Any], tasks: Collection[str]) -> dict[str, Any]:
