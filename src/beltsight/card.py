@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from beltsight.errors import ANEW, DecodeError, ModelFileError, TooLargeError
+from beltsight.errors import ANEW, DecodeError, ModelFileError, TaxonomyError, TooLargeError
 from beltsight.image import Preparation, decode
 from beltsight.novelty import NoveltyCard
 from beltsight.records import Photo, TaskSpec
@@ -106,10 +106,19 @@ class TaskCard(_Part):
     places: bool = False
 
     @model_validator(mode="after")
-    def _distinct(self) -> Self:
+    def _can_be_asked(self) -> Self:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("a class is named twice")
+        try:
+            _ = self.spec
+        except TaxonomyError as error:  # which would not say in what file
+            raise ValueError(str(error)) from error
         return self
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task as a record."""
+        return TaskSpec(self.name, self.classes, self.ordered)
 
 
 class PreparationCard(_Part):
@@ -244,7 +253,7 @@ class Card(_Part):
     @property
     def task_specs(self) -> tuple[TaskSpec, ...]:
         """The tasks as records."""
-        return tuple(TaskSpec(task.name, task.classes, task.ordered) for task in self.tasks)
+        return tuple(task.spec for task in self.tasks)
 
     @property
     def image_preparation(self) -> Preparation:

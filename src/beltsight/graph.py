@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 from beltsight.card import CARD_KEY, Card, parse_card
@@ -17,13 +19,18 @@ def read_model_file(file: Path) -> bytes:
     """The file's content.
 
     Raises:
-        ModelFileError: missing, not readable, or too large to be a model.
+        ModelFileError: missing, no regular file, not readable, or too large to be a model.
     """
     try:
-        size = file.stat().st_size
-        if size > _MAX_MODEL_BYTES:
-            raise ModelFileError(f"{file}: {size:,} bytes; the limit is {_MAX_MODEL_BYTES:,}")
-        return file.read_bytes()
+        if not stat.S_ISREG(file.stat().st_mode):  # a FIFO or device may block, or never end
+            raise ModelFileError(
+                f"{file}: cannot be read: not a regular file; give the model's file itself"
+            )
+        with file.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size > _MAX_MODEL_BYTES:
+                raise ModelFileError(f"{file}: {size:,} bytes; the limit is {_MAX_MODEL_BYTES:,}")
+            content = stream.read(size + 1)
     except FileNotFoundError as error:
         raise ModelFileError(
             f"{file}: no such model file; train one with 'beltsight train', "
@@ -33,6 +40,12 @@ def read_model_file(file: Path) -> bytes:
         raise ModelFileError(
             f"{file}: cannot be read: {error.strerror}; give a file, and check its owner and mode"
         ) from error
+    if len(content) > size:
+        raise ModelFileError(
+            f"{file}: holds more than the {size:,} bytes that it is said to hold; wait until it is "
+            "written"
+        )
+    return content
 
 
 def describing_engine(engine: Engine, content: bytes) -> OnnxRuntimeEngine:

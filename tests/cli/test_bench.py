@@ -54,6 +54,17 @@ def test_the_plot_is_an_svg_with_the_same_names(tmp_path: Path) -> None:
     assert "network alone" in drawn
 
 
+def test_a_plot_that_cannot_be_written_costs_no_measurement(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    model = write_tiny(tmp_path / "tiny.onnx")
+    result = beltsight(
+        "bench", model, *QUICK, "--input", "prepared", "--plot", model / "bench.svg", "--json"
+    )
+    assert result.status == 1
+    assert "bench.svg: cannot be written" in result.err
+    assert [row["work"] for row in result.json["rows"]] == ["network"]
+
+
 def test_preparing_keeps_to_the_threads_that_were_asked_for(tmp_path: Path) -> None:
     before = cv2.getNumThreads()
     cv2.setNumThreads(4)

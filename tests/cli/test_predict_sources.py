@@ -66,6 +66,15 @@ def test_a_list_on_standard_input(
     assert "no photos found" in beltsight("predict", model, "-").err
 
 
+def test_a_list_without_standard_input_is_wrong_use(
+    model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it after '<&-'
+    result = beltsight("predict", model, "-")
+    assert result.status == 2
+    assert "'-' stands for a list on standard input, and there is none" in result.err
+
+
 def test_an_archive_is_answered_and_never_unpacked(model: Path, photos: Path) -> None:
     before = sorted(path.name for path in photos.rglob("*"))
     result = beltsight("predict", model, "s.tar", "--json")
@@ -121,6 +130,49 @@ def test_an_address_is_answered(model: Path, photos: Path) -> None:
         assert answers(result) == [("memory:///plant/green.png", "green")]
     finally:
         store.store.clear()
+
+
+def test_a_store_that_fails_in_an_archive_ends_the_run_and_it_is_resumed(
+    model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec: Any = pytest.importorskip("fsspec")
+    store = fsspec.filesystem("memory")
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 30_000:
+                raise ConnectionResetError(104, "Connection reset by peer")
+            return super().read(size)
+
+    with tarfile.open(photos / "many.tar", "w") as tar:
+        for number in range(60):
+            tar.add(photos / f"{list(COLOURS)[number % 3]}.png", f"{number:02}.png")
+    command = ["predict", model, "memory://plant/*.tar", "--out", "a.jsonl", "--batch-size", 1]
+    try:
+        for shard in "12":
+            store.put(str(photos / "many.tar"), f"/plant/{shard}.tar")
+        with monkeypatch.context() as patched:
+            content = (photos / "many.tar").read_bytes()
+            patched.setattr(type(store), "open", lambda *_, **__: Broken(content))
+            ended = beltsight(*command)
+        assert ended.status == 1
+        assert "memory:///plant/1.tar: the store failed" in ended.err
+        resumed = beltsight(*command, "--resume")
+        assert (resumed.status, beltsight(*command[:3], "--out", "b.jsonl").status) == (0, 0)
+    finally:
+        store.store.clear()
+    assert "120 photos answered" in resumed.err
+    assert (photos / "a.jsonl").read_bytes() == (photos / "b.jsonl").read_bytes()
+
+
+def test_no_photos_are_told_without_the_credentials_of_an_address(
+    model: Path, photos: Path
+) -> None:
+    pytest.importorskip("fsspec")
+    result = beltsight("predict", model, "memory://me:verysecret@plant/*.jpg", "no*.jpg")
+    assert result.status == 1
+    assert "no photos found in memory://plant/*.jpg, no*.jpg; expected files" in result.err
+    assert "verysecret" not in result.err
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

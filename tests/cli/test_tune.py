@@ -31,6 +31,18 @@ def test_the_choice_is_printed_stored_and_forgotten(model: Path, tmp_path: Path)
     assert not list((tmp_path / "cache" / "tuned").iterdir())
 
 
+@pytest.mark.parametrize("json", [True, False])
+def test_a_choice_that_cannot_be_stored_is_printed(
+    model: Path, json: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BELTSIGHT_CACHE", str(model))  # a file, and no folder
+    more = ["--json"] if json else []
+    result = beltsight("tune", model, "--seconds", "0.01", "--threads", "1", *more)
+    assert result.status == 1
+    assert "the choice cannot be stored" in result.err
+    assert ('"latency"' if json else "one photo:") in result.out
+
+
 def test_a_line_for_each_trial(model: Path) -> None:
     result = beltsight("tune", model, "--seconds", "0.01", "--threads", "1")
     assert "photos/s" in result.out

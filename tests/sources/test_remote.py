@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import http.server
 import importlib
 import io
 import sys
 import tarfile
-import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -231,32 +228,6 @@ def test_a_password_that_the_driver_decoded_is_not_shown(
     (photo,) = found("memory://me:p%40ss%20word@host/a.jpg")
     with pytest.raises(DecodeError, match=r"no login as me with \.\.\."):
         photo.read()
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *values: object) -> None:
-        pass
-
-
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[str]:
-    """A web server of this machine with two photos and an archive; gives its address."""
-    pytest.importorskip("aiohttp", reason="fsspec reads the web with aiohttp, which is absent")
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "a.jpg").write_bytes(b"first")
-    (tmp_path / "sub" / "b.png").write_bytes(b"second" * 1000)
-    (tmp_path / "notes.txt").write_bytes(b"no")
-    with tarfile.open(tmp_path / "s.tar", "w") as tar:
-        tar.add(tmp_path / "a.jpg", "in.jpg")
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))
-    )
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 def test_a_web_server_serves_photos_folders_and_archives(web: str) -> None:

@@ -94,6 +94,15 @@ def test_gzip_in_parts_is_read_whole(tmp_path: Path) -> None:
     assert contents(list(read_shard(str(path)))) == [bytes([n]) * 3000 for n in range(9)]
 
 
+def test_gzip_is_told_by_the_content_and_not_by_the_name(tmp_path: Path) -> None:
+    data = tar_bytes(PHOTOS)
+    (tmp_path / "plain.tgz").write_bytes(data)
+    (tmp_path / "packed.tar").write_bytes(gzip.compress(data))
+    for name in ("plain.tgz", "packed.tar"):
+        found = list(read_shard(str(tmp_path / name)))
+        assert contents(found) == [content for _, content in PHOTOS], name
+
+
 def test_a_cut_archive_says_so_wherever_it_is_cut(tmp_path: Path) -> None:
     """At any place of the cut: the photos before it, then one record that tells of it."""
     data = tar_bytes([("a.jpg", b"a" * 700), ("b.jpg", b"b" * 100)])
@@ -216,8 +225,8 @@ def test_memory_stays_flat_over_many_members(tmp_path: Path) -> None:
         tracemalloc.stop()
         return most
 
-    peak(3000)  # Python's table of names grows by whole megabytes, now and then
-    assert peak(3000) < peak(100) + 20_000
+    # Python's table of names grows by whole megabytes, now and then.
+    assert min(peak(3000) for _ in range(3)) < peak(100) + 20_000
 
 
 @pytest.mark.parametrize(

@@ -107,14 +107,14 @@ def command(
         grid = run_grid(
             named, settings, peers, lambda done, total: progress("measuring", done, total), notes
         )
-    if plot is not None:
-        draw_grid(grid, plot)
     if json:
         print_json(grid.to_record())
     else:
         _print_grid(grid)
     for line in (*grid.left_out, *grid.notes):
         note(f"beltsight: {line}")
+    if plot is not None:  # last: where it cannot be written, what was measured is not lost
+        draw_grid(grid, plot)
 
 
 def _named(models: list[str]) -> dict[str, Path | None]:

@@ -89,15 +89,17 @@ def _found(paths: list[str], null: bool) -> tuple[Iterator[FoundPhoto], bool]:
     from itertools import chain, islice
 
     from beltsight.errors import DatasetError
-    from beltsight.sources import find_sources
+    from beltsight.sources import find_sources, shown_path
 
-    listed = cast("BufferedIOBase", sys.stdin.buffer) if "-" in paths else None
+    # A process that was started with its standard input closed has none.
+    stdin = getattr(sys.stdin, "buffer", None) if "-" in paths else None
+    listed = cast("BufferedIOBase | None", stdin)
     found = find_sources(paths, listed, null=null)
     first = list(islice(found, 2))
     if not first:
         raise DatasetError(
-            f"no photos found in {', '.join(paths)}; expected files that end in .jpg, .png, .webp, "
-            ".gif, .bmp, .tif or .ppm"
+            f"no photos found in {', '.join(map(shown_path, paths))}; expected files that end in "
+            ".jpg, .png, .webp, .gif, .bmp, .tif or .ppm"
         )
     return chain(first, found), len(first) > 1
 

@@ -49,7 +49,6 @@ def command(
 
     photos = packaged_photos(loaded)
     found = tune(loaded, photos, threads=threads, bfloat16=bfloat16, seconds=seconds, watch=shown)
-    where = save_tuning(found)
     if json:
         print_json(found.model_dump(mode="json"))
     else:
@@ -58,4 +57,5 @@ def command(
             f"many: {found.throughput.engine}, batches of {found.throughput.batch_size}, "
             f"{found.throughput.photos_per_s:.0f} photos/s ({found.threads} threads)"
         )
-    note(f"beltsight: wrote {where}")
+    # Last: where the choice cannot be stored, what was measured is not lost.
+    note(f"beltsight: wrote {save_tuning(found)}")

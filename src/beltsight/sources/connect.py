@@ -19,6 +19,8 @@ Connections: TypeAlias = dict[tuple[str, ...] | None, tuple[Any, Any]]
 _MOST_CONNECTIONS = 8
 _CONNECT_S, _READ_S = 30, 60
 _MAX_REASON = 200
+# Behind these stands a member of an archive, whose name may look like credentials and holds none.
+_ARCHIVES = ("tar", "zip", "libarchive")
 # What pip calls the drivers that fsspec does not bring.
 _DRIVERS = {
     "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs",
@@ -66,6 +68,11 @@ class Store:
         """A file for reading."""
         file: IO[bytes] = self.files.open(path, "rb")
         return file
+
+
+def shown_address(address: str) -> str:
+    """An address as messages name it, without what may open a store."""
+    return _without_secrets(address, _secrets(address))
 
 
 def open_store(address: str, connections: Connections) -> tuple[Store, str]:
@@ -137,6 +144,8 @@ def _secrets(address: str) -> tuple[str, ...]:
     """What an address holds that may open a store: user and password, and a query, which signs."""
     found = []
     for link in address.split("::"):
+        if link.partition("://")[0] in _ARCHIVES:
+            continue
         try:
             parts = urlsplit(link)
         except ValueError:  # as of a bracket in the host

@@ -44,7 +44,8 @@ def find_sources(
 
     Raises:
         ConfigError: ``-`` without a list.
-        DatasetError: a list that is none; a store that cannot be reached or listed.
+        DatasetError: a list that is none; a store that cannot be reached or listed, or that fails
+            while an archive is read.
         MissingExtraError: an address, and fsspec is not installed.
     """
     connections: Connections = {}
@@ -88,6 +89,20 @@ def is_address(path: str) -> bool:
         (True, False, False)
     """
     return _ADDRESS.match(path) is not None and not os.path.exists(path)
+
+
+def shown_path(path: str) -> str:
+    """A PATH as messages name it: an address without its credentials.
+
+    Example:
+        >>> shown_path("sftp://me:secret@plant/in"), shown_path("in/me@home?a=bcd.jpg")
+        ('sftp://plant/in', 'in/me@home?a=bcd.jpg')
+    """
+    if not is_address(path):
+        return path
+    from beltsight.sources.connect import shown_address
+
+    return shown_address(path)
 
 
 def _sources_of(path: str, patterns: bool, connections: Connections) -> Iterator[FoundPhoto]:

@@ -35,7 +35,8 @@ def find_remote(address: str, patterns: bool, connections: Connections) -> Itera
 
     Raises:
         MissingExtraError: fsspec is not installed.
-        DatasetError: no such driver; the store cannot be reached or listed.
+        DatasetError: no such driver; the store cannot be reached or listed, or fails while an
+            archive is read.
     """
     # An archive is read for long, and by this thread: its connection must be its own.
     is_photo = is_photo_path(Path(address.partition("::")[0].partition("?")[0]))
@@ -44,7 +45,7 @@ def find_remote(address: str, patterns: bool, connections: Connections) -> Itera
     for found in _paths(store, path, wanted, patterns):
         name = store.name(found)
         if is_shard(store.bare(found)):
-            yield from read_shard(name, partial(_open_archive, store, found, name))
+            yield from read_shard(name, partial(_open_archive, store, found, name), store.reason)
         else:
             yield StoredPhoto(name, partial(_read, store, found, name))
 

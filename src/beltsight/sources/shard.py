@@ -9,12 +9,15 @@ from __future__ import annotations
 import gzip
 import os
 import tarfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Self, cast
 
-from beltsight.errors import DecodeError
+from beltsight.errors import DatasetError, DecodeError
 from beltsight.image import MAX_BYTES, is_photo_path
 from beltsight.sources.stored import StoredPhoto, failed_photo, held_photo
 
@@ -27,43 +30,62 @@ _HEADER_TYPES = (
     tarfile.XGLTYPE,
     tarfile.SOLARIS_XHDTYPE,
 )
+_GZIP = b"\x1f\x8b"
+# What a driver says of an archive around this one: it will be as damaged the next time.
+_DAMAGE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile)
 
 
 def read_shard(
-    name: str, open_archive: Callable[[], IO[bytes]] | None = None
+    name: str,
+    open_archive: Callable[[], IO[bytes]] | None = None,
+    reason: Callable[[Exception], str] = str,
 ) -> Iterator[StoredPhoto]:
     """The photos of a tar archive, in its order, one at a time.
 
     Args:
-        name: the archive; ``.gz`` and ``.tgz`` are decompressed on the way.
-        open_archive: opens it for reading; by default it is a file of this machine.
+        name: the archive; one that begins like gzip is decompressed on the way.
+        open_archive: opens it in a store; by default it is a file of this machine.
+        reason: what is told of an error; a store's may hold what must not be shown.
 
     Returns:
         An iterator. Links, devices, hidden files and what is no photo by its name are passed over.
         A photo over ``MAX_BYTES``, and an archive that is missing, damaged or cut off, are
         photos that raise when they are read: what is behind the damage is not known.
+
+    Raises:
+        DatasetError: the store fails in the middle.
     """
     try:
-        with _opened(name, open_archive or (lambda: _open_file(name))) as tar:
+        with _opened(name, open_archive, reason) as tar:
             for member in _members(tar):
                 if member.isreg() and _is_wanted(member.name):
                     yield _photo(tar, member, f"tar://{member.name}::{name}")
+    except DatasetError:
+        raise
     except DecodeError as error:
         yield failed_photo(name, str(error).removeprefix(f"{name}: "))
     except Exception as error:  # archives from strangers: zlib.error, ValueError, RecursionError
-        reason = str(error).strip() or type(error).__name__
+        told = _told(error, reason)
         yield failed_photo(
-            name, f"damaged tar archive ({reason:.200}); photos behind the damage are not answered"
+            name, f"damaged tar archive ({told}); photos behind the damage are not answered"
         )
+
+
+def _told(error: Exception, reason: Callable[[Exception], str]) -> str:
+    return f"{reason(error).strip() or type(error).__name__:.200}"
 
 
 @contextmanager
-def _opened(name: str, open_archive: Callable[[], IO[bytes]]) -> Iterator[tarfile.TarFile]:
-    with open_archive() as file:
-        # tarfile's own decompression takes only the first part of a file that pigz wrote.
-        whole = (
-            cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if name.lower().endswith("gz") else file
-        )
+def _opened(
+    name: str, open_archive: Callable[[], IO[bytes]] | None, reason: Callable[[Exception], str]
+) -> Iterator[tarfile.TarFile]:
+    with _open_file(name) if open_archive is None else open_archive() as file:
+        read = file.read if open_archive is None else partial(_read_stored, file, name, reason)
+        begun = _Begun(read)
+        whole = cast("IO[bytes]", begun)
+        if begun.head == _GZIP:
+            # tarfile's own decompression takes only the first part of a file that pigz wrote.
+            whole = cast("IO[bytes]", gzip.GzipFile(fileobj=whole, mode="rb"))
         stream = _Stream(whole)
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as tar:  # type: ignore[call-overload]
             yield tar
@@ -101,6 +123,43 @@ def _open_file(name: str) -> IO[bytes]:
         return open(name, "rb")
     except OSError as error:
         raise DecodeError(f"{name}: cannot be read: {error.strerror}") from error
+
+
+def _read_stored(
+    file: IO[bytes], name: str, reason: Callable[[Exception], str], size: int
+) -> bytes:
+    """A part of an archive in a store; where the store fails, the walk ends.
+
+    Were the archive passed over, a run that is resumed when the store is well again would meet
+    other photos than those it has answered.
+    """
+    try:
+        return file.read(size)
+    except _DAMAGE:
+        raise
+    except Exception as error:  # drivers raise what they like
+        raise DatasetError(
+            f"{name}: the store failed while this archive was read ({_told(error, reason)}); go on "
+            "when it answers again"
+        ) from error
+
+
+class _Begun:
+    """A file whose first two bytes are known before it is read.
+
+    What it holds is told by them: a name may have a query or another archive behind it.
+    """
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self.head = read(len(_GZIP))
+        if len(self.head) == 1:  # a store may give less than was asked for
+            self.head += read(1)
+        self._rest = self.head
+
+    def read(self, size: int) -> bytes:
+        first, self._rest = self._rest[:size], self._rest[size:]
+        return first or self._read(size)
 
 
 class _Stream:
