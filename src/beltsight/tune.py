@@ -61,7 +61,8 @@ def tune(
         model: from a file.
         photos: uint8 (N, H, W, 3) RGB, prepared; N is at least the largest of ``BATCHES``.
         threads: computing threads in all; 0 means one per core.
-        bfloat16: whether engines that round to bfloat16 may be chosen.
+        bfloat16: whether engines that round coarser than float32 may be chosen: to bfloat16, or
+            to TF32.
         seconds: of each of three rounds of a trial.
         watch: called with each trial as it ends.
         clock: seconds.
@@ -127,7 +128,7 @@ def _trials(
         try:
             engine = Model.load(model.path, threads=threads, engine=name).engine
             if engine.rounding and not bfloat16:
-                raise ModelError("it rounds to bfloat16; --bfloat16 allows it")
+                raise ModelError("it rounds coarser than float32; --bfloat16 allows it")
             yield Trial(purpose, name, size, rate(engine, size, 1))
             purpose = "throughput"
             if threads > 1:

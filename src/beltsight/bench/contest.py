@@ -26,6 +26,7 @@ from beltsight.records import Photo
 _FRAMES = 4
 _WARM_UP_CALLS = 2
 _LEAST_CALLS = 5
+_TF32 = 2.0**-11  # what an engine that computes in it says of its rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +107,11 @@ def precision_of(model: Model) -> str:
 
     Layers that an int8 file leaves in float are computed in the engine's numbers.
     """
-    engine = "bf16" if model.engine.rounding else "float32"
+    rounding = model.engine.rounding
+    engine = "float32" if not rounding else "bf16" if rounding > _TF32 else "TF32"
     if model.card.quantization is None:
         return engine
-    return "int8" if engine == "float32" else "int8 and bf16"
+    return "int8" if engine == "float32" else f"int8 and {engine}"
 
 
 def _open_all(

@@ -15,7 +15,8 @@ def command(
     bfloat16: Annotated[
         bool,
         typer.Option(
-            "--bfloat16", help="Also engines that round to bfloat16: probabilities change a little."
+            "--bfloat16",
+            help="Also engines that round to bfloat16 (or TF32): probabilities change a little.",
         ),
     ] = False,
     seconds: Annotated[
