@@ -105,7 +105,7 @@ async def mqtt(folder: Path) -> AsyncIterator[tuple[Actuator, Callable[[str], in
 
 @asynccontextmanager
 async def sparkplug(folder: Path) -> AsyncIterator[tuple[Actuator, Callable[[str], int]]]:
-    from tests.line.actuators.test_sparkplug import Host
+    from tests.line.actuators.sparkplug_host import Host
 
     with broker(folder) as one:
         async with Host(one.port) as peer:

@@ -17,6 +17,9 @@ MODBUS = {"links": [{"kind": "modbus", "name": "plc", "actuators": NUMBERS}]}
 LANES = {"name": "jets", "routes": ["paper"], "distance_mm": 600,
          "lanes": [[8 * lane, 8 * lane + 8] for lane in range(70)]}  # fmt: skip
 
+BY_HOST = {"name": "paper", "routes": ["paper"], "distance_mm": 600, "timing": "host",
+           "lanes": [[0, 400]]}  # fmt: skip
+
 
 @pytest.mark.parametrize(
     ("values", "said"),
@@ -28,6 +31,24 @@ LANES = {"name": "jets", "routes": ["paper"], "distance_mm": 600,
         (
             {"links": [{"kind": "opcua-server", "name": "plc"}], "schedule.actuators": [LANES]},
             "70 lanes, the link carries 64",
+        ),
+        (
+            {"links": [{"kind": "mqtt-sparkplug", "name": "plc"}], "schedule.actuators": [LANES]},
+            "70 lanes, the link carries 64",
+        ),
+        (
+            {**MODBUS, "belt.counter_bits": 64, "schedule.actuators": [BY_HOST]},
+            "counters of 1 to 32 bits, belt.counter_bits is 64",
+        ),
+        (
+            {
+                "links": [
+                    {"kind": "simulated", "name": "plc"},
+                    {"kind": "modbus", "name": "spare"},
+                ],
+                "belt.counter_bits": 64,
+            },
+            r"link 'spare' \(modbus\): its registers hold counters of 1 to 32 bits",
         ),
         ({"belt.counter_bits": 14}, "comes round every 1,638 mm, too soon for 600 mm"),
     ],

@@ -145,6 +145,15 @@ def test_a_command_names_a_known_outcome_and_whole_lanes() -> None:
         command(lanes="23")
 
 
+def test_raw_counts_of_64_bits_are_kept_with_their_sign() -> None:
+    row = command(raw_fire_count=2**64 - 5, raw_end_count=2**63 - 1)
+    assert (row.raw_fire_count, row.raw_end_count) == (-5, 2**63 - 1)
+    assert parse_row(canonical_bytes(row)) == row
+    for count in (2**64, -(2**63) - 1):
+        with pytest.raises(StoreError, match="raw_end_count: expected a whole number of 64 bits"):
+            command(raw_end_count=count)
+
+
 def test_a_row_over_64_kb_is_refused() -> None:
     row = event(data={str(i): "x" * 4000 for i in range(20)})
     with pytest.raises(StoreError, match="at most 65,536"):

@@ -93,7 +93,7 @@ def _print_report(found: LogReport, simulated: str) -> None:
     )  # fmt: skip
     print_line("")
     spread = ", ".join(f"p{p:g} {_ms(value)}" for p, value in times.percentiles.items())
-    print_line(f"Frame to decision: {spread}, most {_ms(times.most)}")
+    print_line(f"Last view to decision: {spread}, most {_ms(times.most)}")
     if simulated:
         print_line(
             f"In {simulated} runs the clock was simulated: their times and items a second are "

@@ -29,7 +29,12 @@ from beltsight.line.views import ViewSettings
 from beltsight.policy import HAND_SORT
 from beltsight.store.settings import StoreSettings
 
-_MOST_LANES = {"modbus": 32, "opcua-client": MOST_LANES, "opcua-server": MOST_LANES}
+_MOST_LANES = {
+    "modbus": 32,
+    "mqtt-sparkplug": 64,
+    "opcua-client": MOST_LANES,
+    "opcua-server": MOST_LANES,
+}
 DEFAULT_LINE = ASSETS / "line" / "line.toml"
 
 
@@ -130,6 +135,13 @@ class LineSettings(BaseModel):
         names = [link.name for link in self.links]
         if len(set(names)) < len(names):
             raise ValueError(f"each link needs a name of its own, got {names}")
+        for link in self.links:
+            # Every beat carries the count, whoever times the pulses.
+            if link.kind == "modbus" and not 1 <= self.belt.counter_bits <= 32:
+                raise ValueError(
+                    f"link {link.name!r} (modbus): its registers hold counters of 1 to 32 bits, "
+                    f"belt.counter_bits is {self.belt.counter_bits}"
+                )
         for actuator in self.schedule.actuators:
             if actuator.link not in names:
                 raise ValueError(
@@ -154,10 +166,6 @@ class LineSettings(BaseModel):
         if numbers is not None and actuator.name not in numbers:
             raise ValueError(f"{where}: the link's table 'actuators' has no number for it")
         bits = self.belt.counter_bits
-        if link.kind == "modbus" and actuator.timing == "plc" and not 1 <= bits <= 32:
-            raise ValueError(
-                f"{where}: its registers hold counters of 1 to 32 bits, belt.counter_bits is {bits}"
-            )
         half_mm = self.belt.mm_per_count * 2 ** (bits - 1) if bits else math.inf
         if actuator.distance_mm + 1000.0 > half_mm:
             raise ValueError(

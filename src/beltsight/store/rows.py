@@ -21,6 +21,14 @@ SEVERITIES = ("info", "warning", "error", "critical")
 LINE_UP, LINE_DOWN, CROPS_REMOVED = "line-up", "line-down", "crops-removed"
 MAX_BODY_BYTES = 65_536
 
+
+def _raw_count(value: Any) -> int:
+    """What a counter of up to 64 bits shows; no database keeps its upper half but as negative."""
+    if isinstance(value, int) and 2**63 <= value < 2**64:
+        value -= 2**64
+    return of.whole(value)
+
+
 _PLACE: Mapping[str, of.Check] = {
     "belt_position_mm": of.optional(of.real),
     "encoder_count": of.optional(of.whole),
@@ -70,7 +78,7 @@ class DecisionRow(_Checked):
         novel: whether the item looks unlike anything seen; None where the model cannot tell.
         touching: whether it may be several items.
         views: frames that were inferred.
-        latency_ms: from the first frame's exposure to the decision.
+        latency_ms: from the exposure of the last view that was answered to the decision.
         model_hash: SHA-256 of the model file, hexadecimal; empty where no model answered.
         policy_version: of the policy that decided.
         crop: JPEG of the item, or None. The chain covers its SHA-256, not its bytes, so that it may
@@ -156,7 +164,8 @@ class CommandRow(_Checked):
         belt_position_mm: belt position of the item.
         encoder_count: unwrapped count at which the actuator fires.
         end_count: unwrapped count at which it ends.
-        raw_fire_count, raw_end_count: what the PLC's own counter shows then.
+        raw_fire_count, raw_end_count: what the PLC's own counter shows then; the upper half of 64
+            bits as negative numbers.
         text: more, e.g. what the peer said.
 
     Raises:
@@ -188,8 +197,8 @@ class CommandRow(_Checked):
         "outcome": of.one_of(*OUTCOMES),
         "lanes": of.whole_numbers,
         "end_count": of.optional(of.whole),
-        "raw_fire_count": of.optional(of.whole),
-        "raw_end_count": of.optional(of.whole),
+        "raw_fire_count": of.optional(_raw_count),
+        "raw_end_count": of.optional(_raw_count),
         "text": of.long_text,
     }
 

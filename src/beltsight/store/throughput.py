@@ -37,7 +37,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How long decisions took, in milliseconds, from the first frame; None of nothing.
+    """How long decisions took, in milliseconds, from the last view; None of nothing.
 
     Args:
         items: decisions.
@@ -103,7 +103,7 @@ def throughput(
 def latency(
     reader: LogReader, span: Span = ALWAYS, percentiles: Sequence[float] = (50, 95, 99)
 ) -> Latency:
-    """Percentiles of the time from an item's first frame to its decision.
+    """Percentiles of the time from the last answered view of an item to its decision.
 
     Args:
         reader: of the line.

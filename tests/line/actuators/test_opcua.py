@@ -217,6 +217,24 @@ def test_nobody_there_and_somebody_who_says_nothing() -> None:
     run(body())
 
 
+def test_a_slot_that_is_refused_in_part_is_not_taken(plc: OpcUaPeer) -> None:
+    """One field lies where clients may not write; the server takes all the others."""
+    elsewhere = {"Slots[1].FireCount": "ns={namespace};s=Beltsight.Acks[0].RawCount"}
+
+    async def body() -> None:
+        link = client(plc.port, nodes=elsewhere)
+        await link.connect()
+        with pytest.raises(LinkError, match=r"FireCount was not written: BadUserAccessDenied"):
+            await link.send(plc.ahead(1, "half", 1000))
+        await link.connect()
+        assert await link.known(["half-1"]) == frozenset()
+        found = await link._nodes.read(["Slots[1].Id", "Slots[1].Sequence", "Plc.Tail"])
+        assert found == {"Slots[1].Id": "half-1", "Slots[1].Sequence": 0, "Plc.Tail": 0}
+        await link.close()
+
+    run(body())
+
+
 def test_lanes_beyond_64_are_refused(plc: OpcUaPeer) -> None:
     async def body() -> None:
         link = client(plc.port)
@@ -245,6 +263,8 @@ def test_a_plc_reads_this_sides_server_and_may_hang_and_die() -> None:
             first.stop()
             until(lambda: made.state() == "down")
             assert "stands still" in made.links.status()["plc"].reason
+            # Its program may read on: it finds the safe state, not that of the last beat.
+            until(lambda: asyncio.run(link._nodes.read(["Host.State"])) == {"Host.State": 3})
             made.links.submit(first.ahead(41, "fetched", 1_000_000))
             first.go_on()
             until(lambda: made.outcomes.get("fetched-41") == ["sent"])

@@ -24,6 +24,7 @@ from beltsight.line.actuators.protocol import (
     Command,
     LineState,
     PeerSettings,
+    greeting,
 )
 
 _MOST_KEPT = 10_000
@@ -109,6 +110,7 @@ class ModbusActuator:
             LinkError: no answer, or not the registers of ``docs/modbus.md``.
         """
         self._drop()
+        self._state = greeting(self._state)
         registers = Registers(
             self._place, self._settings.host, self._settings.port,
             self._settings.device_id, self._settings.base,

@@ -18,6 +18,7 @@ from beltsight.line.actuators.protocol import (
     Command,
     LineState,
     PeerSettings,
+    greeting,
 )
 
 SCHEMA = 1
@@ -67,6 +68,7 @@ class MqttActuator(BrokerLink):
             ConfigError: the password or a certificate file has gone since the start.
         """
         await self._end(None)
+        self._state = greeting(self._state)
         settings = self._settings
         broker = settings.broker
         if broker.client_id is None:

@@ -147,7 +147,7 @@ class RemoteNodes:
         return found
 
     async def write(self, values: Mapping[str, Any]) -> None:
-        """Write values by name, in this order."""
+        """Write values by name; see :class:`beltsight.line.actuators.opcua_ring.Nodes`."""
         from asyncua import ua
 
         client = self._connected()

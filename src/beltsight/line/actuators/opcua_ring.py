@@ -16,7 +16,7 @@ from beltsight.line.actuators.opcua_space import (
     host_values,
     slot_values,
 )
-from beltsight.line.actuators.protocol import Acknowledgement, Command, LineState
+from beltsight.line.actuators.protocol import CONNECTING, Acknowledgement, Command, LineState
 
 _POLL_S = 0.005
 
@@ -28,7 +28,14 @@ class Nodes(Protocol):
         """Their values, in one request."""
 
     async def write(self, values: Mapping[str, Any]) -> None:
-        """Write them in one request, in this order."""
+        """Write them, in whatever order the server likes, and check that it took all of them.
+
+        What has to be seen after the rest is written by a call of its own (OPC UA Part 4, Write:
+        the order within a request is not defined, and some of its values may be refused).
+
+        Raises:
+            LinkError: it did not take all of them; it may have taken some.
+        """
 
 
 class Ring:
@@ -56,6 +63,7 @@ class Ring:
         self._opened = False
         self._forgotten = False  # the PLC lost what it was sent before this connection
         self._next = 1
+        self._given: dict[str, int] = {}  # the last commands that were given a sequence
         self._tail = 0
         self._acked = 0
         self._beat = 0
@@ -72,6 +80,8 @@ class Ring:
         """
         self._writing = asyncio.Lock()
         self._plc_beat = None
+        # What stands there may be the last beat's state, or that of a program that died.
+        await self.make_safe(nodes, CONNECTING)
         slots = range(self._settings.slots)
         names = [f"Slots[{slot}].Sequence" for slot in slots]
         found = await nodes.read(["Host.Session", "Plc.Tail", *names])
@@ -82,31 +92,49 @@ class Ring:
             self._next = max(self._tail, *(found[name] for name in names)) + 1
         else:
             self._next, self._tail, self._acked = 1, 0, 0
-            await nodes.write({**dict.fromkeys(names, 0), "Host.Session": self._session})
+            self._given.clear()
+            # A PLC that sees the session goes to the start: no old slot may stand there by then.
+            await nodes.write(dict.fromkeys(names, 0))
+            await nodes.write({"Host.Session": self._session})
         await self._meet(nodes, at_start=not same)
         self._forgotten = self._opened and (not same or self._plc_run != run)
         self._opened = True
 
     async def send(self, nodes: Nodes, command: Command) -> None:
-        """Write a command into the next slot, as soon as the PLC has made room."""
+        """Write a command into the next slot, as soon as the PLC has made room.
+
+        The sequence makes the slot valid, and goes out when the rest of it has arrived.
+        """
         async with self._writing:
             values = slot_values(command, self._next, self._settings.slots)
             while self._next - self._tail > self._settings.slots:
                 await self._read_tail(nodes)
-            sequence, self._next = self._next, self._next + 1
+            sequence = self._give(command.command_id)
+            name = f"Slots[{sequence % self._settings.slots}].Sequence"
+            valid = {name: values.pop(name)}
             await nodes.write(values)
+            await nodes.write(valid)
         while self._confirms and self._tail < sequence:
             await self._read_tail(nodes)
 
     async def known(self, nodes: Nodes, command_ids: Collection[str]) -> frozenset[str] | None:
-        """What stands in the ring; None where the PLC began anew."""
+        """What stands whole in the ring; None where the PLC began anew.
+
+        The id alone says nothing: where a write broke off, the slot has the sequence of the
+        command that it held before.
+        """
         if self._forgotten:
             return None
-        slots = range(self._settings.slots)
-        names = [f"Slots[{slot}].{part}" for slot in slots for part in ("Id", "Sequence")]
-        found = await nodes.read(names)
-        there = {found[f"Slots[{s}].Id"] for s in slots if found[f"Slots[{s}].Sequence"]}
-        return frozenset(there & set(command_ids))
+        slots = self._settings.slots
+        asked = {one: self._given[one] for one in command_ids if one in self._given}
+        places = sorted({sequence % slots for sequence in asked.values()})
+        found = await nodes.read(
+            f"Slots[{place}].{part}" for place in places for part in ("Id", "Sequence")
+        )
+        there = {
+            (found[f"Slots[{place}].Id"], found[f"Slots[{place}].Sequence"]) for place in places
+        }
+        return frozenset(one for one, sequence in asked.items() if (one, sequence) in there)
 
     async def beat(self, nodes: Nodes, state: LineState) -> tuple[Acknowledgement, ...]:
         """Both beats, and what the PLC has acknowledged.
@@ -135,6 +163,15 @@ class Ring:
                 if name in ("Host.State", "Host.Reason")
             }
         )
+
+    def _give(self, command_id: str) -> int:
+        """The next sequence; the ring holds no more commands than it has slots."""
+        sequence, self._next = self._next, self._next + 1
+        self._given.pop(command_id, None)
+        self._given[command_id] = sequence
+        if len(self._given) > self._settings.slots:
+            del self._given[next(iter(self._given))]
+        return sequence
 
     async def _meet(self, nodes: Nodes, at_start: bool) -> None:
         """Wait until the PLC's beat has moved and, in a new session, it has gone to the start."""

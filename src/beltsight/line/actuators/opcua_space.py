@@ -22,6 +22,7 @@ from beltsight.line.actuators.protocol import (
     Command,
     LineState,
     PeerSettings,
+    signed_count,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ HOST = {
     "Late": "UInt32",
 }
 PLC = {"Run": "UInt32", "Beat": "UInt32", "Tail": "UInt32", "Acked": "UInt32"}
-# The sequence is written last: a PLC that sees it sees the rest.
+# The sequence is written last and by itself: a PLC that sees it sees the rest.
 SLOT = {
     "Id": "String",
     "ItemId": "Int64",
@@ -192,8 +193,8 @@ def slot_values(command: Command, sequence: int, slots: int) -> dict[str, Any]:
         )
     values = (
         command.command_id, command.item_id, command.actuator,
-        sum(1 << lane for lane in command.lanes), _signed(command.raw_fire_count),
-        _signed(command.raw_end_count), command.pulse_ms, command.latency_ms,
+        sum(1 << lane for lane in command.lanes), signed_count(command.raw_fire_count),
+        signed_count(command.raw_end_count), command.pulse_ms, command.latency_ms,
         ("plc", "host").index(command.timing), sequence,
     )  # fmt: skip
     prefix = f"Slots[{sequence % slots}]"
@@ -217,7 +218,7 @@ def host_values(state: LineState, beat: int | None) -> dict[str, Any]:
     values: dict[str, Any] = {
         "Host.State": LINE_STATES.index(state.name),
         "Host.Reason": state.reason[:200],
-        "Host.RawCount": -1 if state.raw_count is None else _signed(state.raw_count),
+        "Host.RawCount": -1 if state.raw_count is None else signed_count(state.raw_count),
     }
     names = ("Items", "Commands", "Late")
     values |= {f"Host.{n}": v & 0xFFFFFFFF for n, v in zip(names, numbers, strict=True)}
@@ -237,8 +238,3 @@ def quiet_library() -> None:
     logger = logging.getLogger("asyncua")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
-
-
-def _signed(count: int) -> int:
-    """A 64-bit counter's upper half is written as negative numbers."""
-    return (count + 2**63) % 2**64 - 2**63

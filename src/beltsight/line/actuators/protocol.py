@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +21,7 @@ FIRING: frozenset[StateName] = frozenset({"running", "degraded"})
 LINK_STATES: tuple[LinkState, ...] = get_args(LinkState)
 SENT_OUTCOMES: tuple[SentOutcome, ...] = get_args(SentOutcome)
 ACKNOWLEDGED: tuple[Acknowledged, ...] = get_args(Acknowledged)
+CONNECTING = "the link is being made"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,30 @@ class LineState:
     late: int = 0
 
 
+def greeting(state: LineState) -> LineState:
+    """What a peer is told while its link is made: the state of the last beat, but never to fire.
+
+    While a link is down the line may be safe, and the first beat after the connection tells.
+
+    Example:
+        >>> greeting(LineState("running", items=3)).name, greeting(LineState("starting")).name
+        ('safe', 'starting')
+    """
+    if state.name not in FIRING:
+        return state
+    return replace(state, name="safe", reason=CONNECTING)
+
+
+def signed_count(count: int) -> int:
+    """A raw count for peers whose whole numbers are signed: the upper half of 64 bits is negative.
+
+    Example:
+        >>> signed_count(2**64 - 5), signed_count(-5), signed_count(2**63 - 1) == 2**63 - 1
+        (-5, -5, True)
+    """
+    return (count + 2**63) % 2**64 - 2**63
+
+
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
     """What a peer says of a command, after it took it.
@@ -119,6 +144,7 @@ class Actuator(Protocol):
     async def connect(self) -> None:
         """Reach the peer, check that it is the right one, and return when it has answered.
 
+        Until a beat says so, the peer hears of no state in which it may fire (:func:`greeting`).
         Called again after any error; drops what is left of the former connection first. The caller
         limits the time. A peer that is reached but wrong (a node or register is missing, a login is
         refused) is a LinkError that says what was expected.

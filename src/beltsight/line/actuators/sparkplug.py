@@ -22,6 +22,8 @@ from beltsight.line.actuators.protocol import (
     Command,
     LineState,
     PeerSettings,
+    greeting,
+    signed_count,
 )
 from beltsight.line.actuators.sparkplug_payload import (
     BOOLEAN,
@@ -118,6 +120,7 @@ class SparkplugActuator(BrokerLink):
             ConfigError: the password or a certificate file has gone since the start.
         """
         await self._end(None)
+        self._state = greeting(self._state)
         settings = self._settings
         broker = settings.broker
         if broker.client_id is None:
@@ -243,8 +246,8 @@ def command_values(command: Command) -> dict[str, Value]:
         "Command/Item": command.item_id,
         "Command/Actuator": command.actuator,
         "Command/Lanes": sum(1 << lane for lane in command.lanes),
-        "Command/Raw Fire Count": command.raw_fire_count,
-        "Command/Raw End Count": command.raw_end_count,
+        "Command/Raw Fire Count": signed_count(command.raw_fire_count),
+        "Command/Raw End Count": signed_count(command.raw_end_count),
         "Command/Fire Count": command.fire_count,
         "Command/End Count": command.end_count,
         "Command/Pulse us": round(command.pulse_ms * 1000),
@@ -259,7 +262,7 @@ def state_values(state: LineState) -> dict[str, Value]:
     return {
         "State": state.name,
         "State/Reason": state.reason,
-        "State/Raw Count": state.raw_count,
+        "State/Raw Count": None if state.raw_count is None else signed_count(state.raw_count),
         "State/Items": state.items,
         "State/Commands": state.commands,
         "State/Late": state.late,
