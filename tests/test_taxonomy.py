@@ -50,7 +50,12 @@ def test_one_class_is_no_question(packaged: Taxonomy) -> None:
 
 def test_every_label_can_be_shown(packaged: Taxonomy) -> None:
     assert packaged.show("material", "trash").name == "Residual waste"
-    for task, label in [("material", "wood"), ("shape", "flat"), ("material", "бумага")]:
+    for task, label in [
+        ("material", "wood"),
+        ("shape", "flat"),
+        ("material", "бумага"),
+        ("x", "caf\udce9"),
+    ]:
         info = packaged.show(task, label)
         assert info.name == label
         assert re.fullmatch("#[0-9a-f]{6}", info.colour)

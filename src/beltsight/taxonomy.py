@@ -68,7 +68,9 @@ class Taxonomy(BaseModel):
         info = self.tasks.get(task)
         if info and label in info.classes:
             return info.classes[label]
-        colour = _FALLBACK_COLOURS[sum(label.encode()) % len(_FALLBACK_COLOURS)]
+        # A folder may have a name that is no text.
+        number = sum(label.encode(errors="surrogateescape"))
+        colour = _FALLBACK_COLOURS[number % len(_FALLBACK_COLOURS)]
         return ClassInfo(name=label, colour=colour)
 
 

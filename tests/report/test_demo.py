@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -13,7 +15,7 @@ from beltsight.card import GoldenCard, TaskCard
 from beltsight.dataset import Dataset, load_dataset
 from beltsight.errors import DatasetError
 from beltsight.model import Model
-from beltsight.report.demo import demo_page, demo_record, run_demo, stated_test_figure
+from beltsight.report.demo import DEMO_PHOTOS, demo_page, demo_record, run_demo, stated_test_figure
 
 
 @pytest.fixture
@@ -122,3 +124,17 @@ def test_another_task_cannot_be_shown(tmp_path: Path, dataset: Dataset) -> None:
     card = tiny_card(tasks=tasks, golden=GoldenCard())
     with pytest.raises(DatasetError, match="labelled for material"):
         run_demo(Model.load(write_tiny(tmp_path / "m.onnx", card, graph=graph)), dataset)
+
+
+def test_dirt_is_laid_on_clean_photos_alone(tmp_path: Path) -> None:
+    """Of a class with one photo, the second dirt must not lie on the first."""
+    model = Model.load(write_three_tasks(tmp_path / "m.onnx"))
+    photos = load_dataset(DEMO_PHOTOS).samples
+    for sample in photos:
+        label = sample.labels["material"]
+        (tmp_path / "few" / label).mkdir(parents=True, exist_ok=True)
+        if label == "metal" or not any((tmp_path / "few" / label).iterdir()):
+            shutil.copy(sample.path, tmp_path / "few" / label)
+    shown = run_demo(model, load_dataset(tmp_path / "few"))
+    made = Counter(photo.file for photo in shown if photo.simulated)
+    assert made and set(made.values()) == {1}

@@ -84,7 +84,15 @@ def test_training_curves_stand_where_the_run_has_them(
 
 
 @pytest.mark.parametrize(
-    "content", ["", "a,b\n1,2\n", HISTORY.replace("0.72", "good"), "epoch\n1,2,3\n", "\x00\n\xff"]
+    "content",
+    [
+        "",
+        "a,b\n1,2\n",
+        HISTORY.replace("0.72", "good"),
+        "epoch\n1,2,3\n",
+        "\x00\n\xff",
+        "epoch,train_loss,val_loss,val_accuracy\nnan,1,1,0.5\n",
+    ],
 )
 def test_a_history_of_others_is_left_alone(content: str, tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text(content, encoding="latin-1")
@@ -191,6 +199,11 @@ def test_a_spreadsheet_runs_no_formula(evaluation: Evaluation) -> None:
     assert len(rows) == 8
     assert not any(row["path"][0] in "=+-@" for row in rows)
     assert {row["path"].removeprefix("./") for row in rows} == set(paths)
+    task = replace(result.task, name="=HYPERLINK(1)")
+    changed = replace(evaluation, tasks={task.name: replace(result, task=task)})
+    table = csv.DictReader(io.StringIO(predictions_csv(changed)))
+    assert not any(name[0] in "=+-@" for name in table.fieldnames or ())
+    assert all(row["./=HYPERLINK(1)_truth"] for row in table)
 
 
 def test_the_csv_has_one_row_per_photo_with_blank_cells_for_missing_labels(

@@ -109,7 +109,7 @@ def run_demo(model: Model, dataset: Dataset | None = None) -> list[DemoPhoto]:
         raise DatasetError(f"the demo's photos are labelled for {MATERIAL}, which this model lacks")
     shown = list(_clean(dataset))
     if CONTAMINATION in tasks:
-        shown += _soiled(shown)
+        shown += list(_soiled(shown))  # of the clean ones alone
     decider = _bound(model)
     predictions = model.stream((each.content for each in shown), explain=True)
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,8 +132,9 @@ def predictions_csv(evaluation: Evaluation) -> str:
     results = evaluation.tasks.values()
     header = ["path"]
     for result in results:
-        header += [f"{result.task.name}_{part}" for part in ("truth", "answer", "confidence")]
-        header += [f"{result.task.name}:{name}" for name in result.task.classes]
+        task = _cell(result.task.name)
+        header += [f"{task}_{part}" for part in ("truth", "answer", "confidence")]
+        header += [f"{task}:{name}" for name in result.task.classes]
     rows: dict[str, dict[str, str]] = {}
     for result in results:
         for index, path in enumerate(result.paths):
@@ -152,7 +154,8 @@ def read_history(path: Path | None) -> dict[str, list[float]] | None:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return {name: [float(row[name]) for row in rows] for name in wanted} if rows else None
+        found = {name: [float(row[name]) for row in rows] for name in wanted}
+        return found if rows and all(map(math.isfinite, found["epoch"])) else None
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return None  # some other program's metrics.csv
 
@@ -239,7 +242,7 @@ def _curves(history: dict[str, list[float]] | None) -> dict[str, Any] | None:
 
 
 def _answer_row(result: TaskResult, index: int) -> dict[str, str]:
-    name, row = result.task.name, result.probabilities[index]
+    name, row = _cell(result.task.name), result.probabilities[index]
     best = int(row.argmax())
     cells = {
         f"{name}_truth": _cell(result.task.classes[result.labels[index]]),
