@@ -92,6 +92,17 @@ def test_items_are_hit_in_their_middle_through_stops_slip_and_changes_of_speed(
     assert error_mm["n"] >= 20 and error_mm["p99"] < 5.0
 
 
+def test_items_are_matched_where_they_really_lay_after_a_slip(
+    played: tuple[Play, Snapshot, str], tmp_path: Path
+) -> None:
+    run = Run(slips=(Slip(0.8, 1.8, 0.04),))  # 100 mm that the encoder never says
+    play = Play(settings_in(tmp_path), PlaySettings(3.5, run=run), belt=played[0].simulation.belt)
+    assert play.run() is None
+    score = play.score()
+    assert score.all.items >= 15 and score.all.found >= score.all.items - 1
+    assert score.position_error_mm["p50"] < 10.0 and score.false <= 1
+
+
 def test_in_real_time_the_line_begins_where_the_belt_is(
     played: tuple[Play, Snapshot, str], tmp_path: Path
 ) -> None:
@@ -103,6 +114,8 @@ def test_in_real_time_the_line_begins_where_the_belt_is(
     score = play.score()
     assert score.all.items > 0 and score.all.found >= score.all.items / 2  # on a busy machine, too
     assert score.position_error_mm["p50"] < 10.0 and abs(score.offset_mm) < 10.0
+    time.sleep(0.5)  # the belt's clock goes on, and the line is closed
+    assert play.score().all == score.all
 
 
 def test_pulses_that_this_machine_times_meet_the_items(

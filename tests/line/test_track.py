@@ -204,6 +204,17 @@ def test_an_item_that_falls_apart_in_a_frame_stays_one() -> None:
     assert len(belt.ended) == 1
 
 
+@pytest.mark.parametrize("share", [0.5, 0.6, 0.7, 0.8])
+def test_an_item_that_loses_a_piece_for_a_frame_is_counted_once(share: float) -> None:
+    belt = Belt([(700.0, 200.0, 140.0, 60.0)])
+    belt.run(300, 620)
+    x0, y0, x1, y1 = VIEW.box_to_pixel(BeltBox(620 - 770, 620 - 630, 170, 230))
+    cut = round(x0 + share * (x1 - x0))
+    belt.show(620.0, regions=[region((x0, y0, cut - 4, y1)), region((cut + 4, y0, x1, y1))])
+    belt.run(640, 1500)
+    assert [track.left for track in belt.ended] == ["downstream"] and belt.tracker.counted == 1
+
+
 def test_what_stays_apart_becomes_two() -> None:
     belt = Belt([(700.0, 200.0, 140.0, 60.0)])
     belt.run(300, 460)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from beltsight.line.associate import Association, associate, find_shift
+from beltsight.line.associate import Association, associate, find_shift, iou
 from beltsight.line.belt import BeltState, SlipMeter, SlipSettings
 from beltsight.line.segment import Region
 from beltsight.line.view import BeltBox, Box, View
@@ -21,6 +21,7 @@ from beltsight.line.view import BeltBox, Box, View
 Left = Literal["downstream", "upstream", "lost"]
 
 _SOFT = 8  # an item's place is a mean over so many views
+_WHOLE = 0.9  # of an item's box, overlap with what is seen there: nothing else has room in it
 _INSIDE_MM = 5.0  # so much of an item must be in view for it to be looked for
 
 
@@ -221,8 +222,9 @@ class Tracker:
                 # Two prongs of one item came into view one after the other.
                 self._held.remove(held)
                 self._learn_place(host, regions[j], boxes[j])
-            elif is_new:
+            elif is_new and (self._confirmed(held) or iou(self._clipped(host), boxes[j]) < _WHOLE):
                 self._count(held, touches=True)
+            # Else a piece that its item lost for a frame: the item fills its box again.
         for i, j in found.parts:
             if inside[i].in_parts >= self.settings.split_frames:
                 own = next(k for item, k in found.pairs if item == i)

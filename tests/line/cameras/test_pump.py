@@ -86,6 +86,17 @@ def test_gaps_in_the_numbering_are_losses_and_corrupt_frames_are_not() -> None:
     assert camera.counts == CameraCounts(delivered=4, lost=3, corrupt=1)
 
 
+def test_a_corrupt_frame_of_a_camera_is_not_lost_as_well() -> None:
+    meter = LossMeter(10.0)
+    lost = 0
+    for number in range(40):
+        if number in (7, 8, 20):
+            meter.came_corrupt()
+        elif number != 30:
+            lost += meter.lost_at(number / 10)
+    assert lost == 1
+
+
 def test_missing_frames_of_a_file_are_corrupt() -> None:
     camera = pumped(Script(frame(0), EndOfFrames(missing=4), lossless=True))
     assert camera.read(1.0) is not None

@@ -55,6 +55,11 @@ class LossMeter:
         self._behind = 0.0
         self._since = 0
 
+    def came_corrupt(self) -> None:
+        """A frame came in its turn, though nobody can say when."""
+        if self._rate is not None and self._last is not None:
+            self._last += 1 / self._rate
+
     def lost_at(self, time_s: float) -> int:
         """How many frames were found missing when this one came."""
         if self._rate is None:
@@ -217,6 +222,7 @@ class PumpedCamera:
         if frame is None:
             with self._changed:
                 self._count(corrupt=1)
+                self._loss.came_corrupt()
                 self._expected = None if self._expected is None else self._expected + 1
             return
         if self._source.paced:

@@ -58,6 +58,7 @@ class Noted:
         outcome, took: of its plan.
         fire_counts: raw counts of its commands.
         touching: it may be several items.
+        seen_mm: the line's odometer when the item was last seen.
     """
 
     counted: Counted
@@ -66,6 +67,7 @@ class Noted:
     took: str
     fire_counts: tuple[int, ...]
     touching: bool
+    seen_mm: float
 
 
 class Play:
@@ -111,7 +113,7 @@ class Play:
         self.noted: dict[int, Noted] = {}
         self._belt = settings.belt
         self._lock = threading.Lock()
-        self._origin_mm: float | None = None
+        self._true_mm: dict[float, float] = {}  # where the belt was, by the line's odometer
         run = _run_of(settings, play)
         if belt is None:
             self.simulation: Simulation = simulate(
@@ -124,6 +126,7 @@ class Play:
         self._peers: list[SimulatedActuator] = []
         self._actuators = [self._actuator(link) for link in settings.links]
         self._cameras = iter([self.simulation.camera])
+        self._end_s: float | None = None
         self.opened = OpenLine(settings, self._outside(), self._note)
 
     def frames(self) -> Iterator[Seen]:
@@ -139,9 +142,8 @@ class Play:
                 self.opened.settle(_SETTLE_S)
             if seen is None:
                 continue
-            if self._origin_mm is None:  # the line's odometer begins with its first frame
-                position_mm = self.simulation.belt.position_mm(seen.frame.time_s)
-                self._origin_mm = position_mm - seen.belt.position_mm
+            true_mm = self.simulation.belt.position_mm(seen.frame.time_s)
+            self._true_mm[seen.belt.position_mm] = true_mm
             yield seen
 
     def run(self) -> str | None:
@@ -160,6 +162,7 @@ class Play:
         """End the line; what could not be stored, or None."""
         if not self.play.real_time:
             self.opened.settle(_SETTLE_S)
+        self._end_s = self.simulation.clock()  # what goes by from here on, no line has seen
         return self.opened.close()
 
     def score(self) -> Score:
@@ -188,17 +191,21 @@ class Play:
     def _passed(self) -> tuple[list[TrueItem], list[Counted]]:
         """Items that passed the last actuator, and what was counted over that belt."""
         belt = self.simulation.belt
-        end_mm = belt.position_mm(self.simulation.clock())
+        end_mm = belt.position_mm(self.simulation.clock() if self._end_s is None else self._end_s)
         stations = _stations(self.opened.settings)
         passed_mm = end_mm - max(s.distance_mm for s in stations) - 2 * belt.truth.longest_mm
-        places = [self._on_the_belt(noted.counted) for noted in self.noted.values()]
+        places = [self._on_the_belt(noted) for noted in self.noted.values()]
         counted = [one for one in places if one.belt_position_mm < passed_mm]
         return belt.truth.between(belt.truth.start_mm, passed_mm), counted
 
-    def _on_the_belt(self, counted: Counted) -> Counted:
-        """With the place that it has on the belt's own odometer."""
-        place_mm = counted.belt_position_mm + (self._origin_mm or 0.0)
-        return replace(counted, belt_position_mm=place_mm)
+    def _on_the_belt(self, noted: Noted) -> Counted:
+        """With the place that it really had, by the frame in which it was last seen.
+
+        The line's odometer begins with its first frame, and its encoder may slip afterwards.
+        """
+        counted, seen_mm = noted.counted, noted.seen_mm
+        way_mm = seen_mm - counted.belt_position_mm
+        return replace(counted, belt_position_mm=self._true_mm.get(seen_mm, seen_mm) - way_mm)
 
     def _outside(self) -> Outside:
         clock = self.simulation.clock
@@ -266,6 +273,7 @@ def _noted(decided: Decided) -> Noted:
     return Noted(
         counted, answer.confidence if answer else None, planned.outcome, planned.took,
         tuple(command.raw_fire_count for command in planned.commands), place.touching,
+        place.seen_mm,
     )  # fmt: skip
 
 
