@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from tests.cli.program import beltsight
-from tests.store.making import KEY, NOON, command, decision, event
+from tests.store.making import KEY, NOON, command, decision, event, tampering
 from tests.tiny import CLASSES, tiny_card, write_tiny
 
-from beltsight.model import Model
-from beltsight.store import HeadFile, open_store
+from beltsight.model import DEFAULT_MODEL, Model
+from beltsight.store import Chain, HeadFile, open_log, open_store
 
 SHIFTS = """
 time_zone = "UTC"
@@ -80,6 +80,42 @@ def test_verify_fails_on_a_bad_row(store: Path, key: Path, monkeypatch: pytest.M
     assert (record["ok"], record["bad"]["sequence"], record["bad"]["damage"]) == (
         False, 8, "changed",
     )  # fmt: skip
+
+
+def test_verify_takes_the_key_whatever_the_table_says(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who lacks the key writes all anew without one, and says that there never was one."""
+    reader = open_log(store)
+    chain, before = Chain("north", reader.chain_id), bytes(32)
+    with tampering(store) as connection:
+        connection.execute("UPDATE lines SET keyed=0, key_check=?", (bytes(8),))
+        for row in reader.rows():
+            body = row.body.replace("line-up", "line-un")
+            before = chain.mac(row.sequence, before, body.encode())
+            connection.execute(
+                "UPDATE log SET body=?, mac=?, code=replace(code, 'line-up', 'line-un') "
+                "WHERE sequence=?", (body, before, row.sequence),
+            )  # fmt: skip
+    monkeypatch.delenv("BELTSIGHT_LOG_KEY", raising=False)
+    assert "The chain has no key" in beltsight("log", "verify", store).out
+    monkeypatch.setenv("BELTSIGHT_LOG_KEY", KEY.decode())
+    found = beltsight("log", "verify", store)
+    assert found.status == 1
+    assert "was not written with this key" in found.err
+
+
+def test_verify_of_a_log_without_a_key_says_to_leave_it_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(tmp_path / "a.db", "north", None) as opened:
+        opened.append([event(0)])
+    monkeypatch.setenv("BELTSIGHT_LOG_KEY", KEY.decode())
+    found = beltsight("log", "verify", tmp_path / "a.db")
+    assert found.status == 1
+    assert "unset BELTSIGHT_LOG_KEY" in found.err
+    monkeypatch.delenv("BELTSIGHT_LOG_KEY")
+    assert beltsight("log", "verify", tmp_path / "a.db").status == 0
 
 
 def test_verify_without_the_key_asks_for_it(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +201,36 @@ def test_report_is_corrected_by_the_model_s_card(tmp_path: Path) -> None:
     assert all(share == pytest.approx(0, abs=0.01) for share in list(shares.values())[2:])
     lone = beltsight("log", "report", path, "--policy", tmp_path / "p.toml")
     assert (lone.status, "--model" in lone.err) == (2, True)
+
+
+def test_report_of_shifts_with_few_items_of_the_packaged_model(
+    tmp_path: Path, shifts: Path
+) -> None:
+    path, hashed = tmp_path / "log.db", Model.load(DEFAULT_MODEL, verify=False).hash
+    with open_store(path, "north") as opened:
+        for item, label in enumerate(("glass", "glass", "glass", "metal")):
+            opened.append([decision(item, model_hash=hashed, label=label, route=label)])
+    found = beltsight(
+        "log", "report", path, "--model", "default", "--shifts", shifts, "--json",
+        "--until", "2026-11-21T14:00:00",
+    )  # fmt: skip
+    assert found.status == 0, found.err
+    (shift,) = found.json["shifts"]
+    assert (shift["items"], shift["corrected"], shift["quality"] > 0.5) == (4, True, True)
+
+
+@pytest.mark.parametrize("length", ["inf", "nan", "1e300", "0", "-1"])
+def test_report_refuses_pieces_that_are_no_time(store: Path, length: str) -> None:
+    found = beltsight("log", "report", store, "--bucket", length)
+    assert (found.status, "bucket" in found.err or "pieces" in found.err) == (2, True)
+
+
+def test_report_says_that_a_row_is_damaged(store: Path) -> None:
+    with tampering(store) as connection:
+        connection.execute("UPDATE log SET body=CAST(x'7b22ff227d' AS TEXT) WHERE sequence=1")
+    found = beltsight("log", "report", store)
+    assert found.status == 1
+    assert "a row of the log is damaged; see 'beltsight log verify'" in found.err
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,8 @@ def tampering(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection of somebody who may write the file; what protects from accidents is off."""
     connection = sqlite3.connect(path)
     try:
-        connection.execute("DROP TRIGGER log_no_update")
-        connection.execute("DROP TRIGGER log_no_delete")
+        connection.execute("DROP TRIGGER IF EXISTS log_no_update")
+        connection.execute("DROP TRIGGER IF EXISTS log_no_delete")
         yield connection
         connection.commit()
     finally:

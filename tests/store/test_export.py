@@ -6,10 +6,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.store.making import KEY, MODEL, NOON, command, decision, event
+from tests.store.making import KEY, MODEL, NOON, command, decision, event, tampering
 
 from beltsight.errors import ConfigError, MissingExtraError, StoreError
-from beltsight.store import LogReader, Span, export_log, open_log, open_store
+from beltsight.store import (
+    LogReader,
+    Span,
+    export_log,
+    open_log,
+    open_store,
+    recent_commands,
+    up_times,
+)
 
 
 @pytest.fixture
@@ -72,6 +80,28 @@ def test_nothing_is_overwritten_and_a_wrong_form_is_refused(
     with pytest.raises(StoreError, match="no row is a 'x'"):
         export_log(reader, tmp_path / "b.csv", kinds=["x"])
     assert not list(tmp_path.glob("*b.csv*"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "CAST(x'7b22ff227d' AS TEXT)", "x'7b7d'", "'[]'", """'{"kind":"decision"}'""",
+        """'{"kind":"event"}'""", """'{"kind":["event"]}'""",
+    ],
+)  # fmt: skip
+def test_a_damaged_row_is_said(tmp_path: Path, body: str) -> None:
+    for number, kind in enumerate(("decision", "event")):
+        path = tmp_path / f"{kind}.db"
+        with open_store(path, "north", KEY) as store:
+            store.append([event(1), decision(1)])
+        with tampering(path) as connection:
+            connection.execute(f"UPDATE log SET body={body} WHERE kind='{kind}'")
+        with pytest.raises(StoreError, match="damaged; see 'beltsight log verify'"):
+            export_log(open_log(path), tmp_path / f"{number}.csv")
+    with pytest.raises(StoreError, match="damaged; see 'beltsight log verify'"):
+        up_times(open_log(tmp_path / "event.db"))
+    with pytest.raises(StoreError, match="damaged; see 'beltsight log verify'"):
+        recent_commands(open_log(tmp_path / "decision.db"))
 
 
 def test_parquet_without_pyarrow_names_the_extra(

@@ -22,6 +22,9 @@ from beltsight.store import (
     throughput,
     verify,
 )
+from beltsight.store.database import find_database
+from beltsight.store.retention import Kept, read_kept
+from beltsight.store.schema import SCHEMA_VERSION, schema_version, upgrade
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,22 @@ def test_a_log_is_kept_and_verified(url: str) -> None:
     found = verify(reader, KEY)
     assert (found.ok, found.rows, found.crops) == (True, 4, 1)
     assert reader.crop(2) == crop
+
+
+def test_a_store_of_an_older_version_is_brought_up_to_date(url: str) -> None:
+    engine = find_database(url).engine("write")
+    with engine.connect() as connection, connection.begin():
+        upgrade(connection, url, to=1)
+    with open_store(url, "north", KEY, wall=lambda: NOON) as store:
+        assert store.append([decision(1, crop=b"\xff\xd8\xff")]).wait(30)
+    with engine.connect() as connection:
+        assert schema_version(connection, url) == SCHEMA_VERSION
+        (made,) = sa.inspect(connection).get_indexes("crops")
+        assert (made["name"], made["column_names"]) == (
+            "crops_limits", ["line_id", "sequence", "wall_us", "size_bytes"],
+        )  # fmt: skip
+        assert read_kept(connection, 1) == Kept(3, round((NOON + 1) * 1e6))
+    assert verify(open_log(url), KEY).crops == 1
 
 
 def test_queries_say_what_they_say_of_sqlite(url: str) -> None:
@@ -148,13 +167,13 @@ def test_a_server_that_hangs_while_crops_are_looked_at_is_told_of_too(
 ) -> None:
     now_s = [100.0]
     with (
-        open_store(url, "north", KEY, monotonic=lambda: now_s[0]) as store,
+        open_store(url, "north", KEY, wall=lambda: NOON, monotonic=lambda: now_s[0]) as store,
         sa.create_engine(url, poolclass=sa.NullPool).connect() as other,
         other.begin(),
     ):
-        assert store.append([event()]).wait(30)
+        assert store.append([decision(1, crop=b"\xff\xd8\xff")]).wait(30)
         other.exec_driver_sql("LOCK TABLE crops IN ACCESS EXCLUSIVE MODE")
-        now_s[0] += 31  # it is time to look at the crops again
+        now_s[0] += 31 * 86_400.0  # the crop is too old
         assert store.append([event()]).wait(30)
         end_s = time.monotonic() + 4  # less than the server lets anybody wait for a lock
         while store.state().healthy and time.monotonic() < end_s:

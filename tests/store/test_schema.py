@@ -14,10 +14,10 @@ from beltsight.store.schema import SCHEMA_VERSION, schema_version, upgrade
 from beltsight.store.tables import metadata, row_columns
 
 
-def version_1(path: Path, rows: int) -> None:
-    """A store as version 1 left it."""
+def older(path: Path, rows: int, version: int = 1) -> None:
+    """A store as an older version left it."""
     with find_database(path).engine("create").connect() as connection, connection.begin():
-        upgrade(connection, str(path), to=1)
+        upgrade(connection, str(path), to=version)
     chain, before = Chain("north", bytes(range(16)), KEY), bytes(32)
     old = sqlite3.connect(path)
     old.execute("INSERT INTO lines VALUES (1, 'north', ?, 1, ?)", (chain.chain_id, chain.key_check))
@@ -46,7 +46,7 @@ def tables(path: Path) -> set[str]:
 
 def test_a_store_of_version_1_is_brought_up_to_date_and_verifies(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    version_1(path, 5)
+    older(path, 5)
     assert "crops" not in tables(path)
     with open_store(path, "north", KEY) as store:
         store.append([decision(6, crop=b"\xff\xd8\xff")])
@@ -58,8 +58,31 @@ def test_a_store_of_version_1_is_brought_up_to_date_and_verifies(tmp_path: Path)
     assert parse_row(next(reader.rows()).body.encode()) == decision(1)
 
 
+def test_a_store_of_version_2_keeps_its_crops_and_finds_its_totals_by_an_index(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.db"
+    older(path, 3, version=2)
+    connection = sqlite3.connect(path)
+    connection.execute("INSERT INTO crops SELECT line_id, 2, wall_us, 3, x'ffd8ff' FROM log "
+                       "WHERE sequence=2")  # fmt: skip
+    connection.commit()
+    connection.close()
+    assert "crops_limits" not in tables(path)
+    reader = open_log(path)
+    assert (reader.crop(2), reader.last_sequence()) == (b"\xff\xd8\xff", 3)
+    connection = sqlite3.connect(path)
+    for query in (
+        "SELECT sum(size_bytes), min(wall_us) FROM crops WHERE line_id=1",
+        "SELECT sequence, size_bytes FROM crops WHERE line_id=1 AND wall_us<5 ORDER BY sequence",
+    ):
+        (step,) = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+        assert "USING COVERING INDEX crops_limits" in step[3]
+    connection.close()
+
+
 def test_reading_brings_it_up_to_date_too(tmp_path: Path) -> None:
-    version_1(tmp_path / "a.db", 3)
+    older(tmp_path / "a.db", 3)
     assert verify(open_log(tmp_path / "a.db"), KEY).rows == 3
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from tests.store.making import MODEL, NOON, command, decision
 
 from beltsight.decide import bind
 from beltsight.errors import ConfigError
+from beltsight.model import DEFAULT_MODEL, Model
 from beltsight.policy import load_policy
 from beltsight.records import TaskSpec
 from beltsight.store import (
@@ -17,6 +19,7 @@ from beltsight.store import (
     Estimate,
     LogReader,
     Span,
+    confusion_of,
     count_answers,
     late_share,
     latency,
@@ -141,6 +144,20 @@ def test_95_percent_intervals_hold_the_truth_so_often() -> None:
     assert all(0.88 * 3 * plants <= n for n in held.values())
 
 
+def test_few_draws_of_few_items_give_an_estimate_without_an_interval() -> None:
+    """As a shift's do: of two draws, none may have had an item of a class that is hardly there."""
+    known = confusion_of(Model.load(DEFAULT_MODEL, verify=False).card)
+    assert isinstance(known, Confusion)
+    bare = 0
+    for label, other, items in itertools.product(known.classes, known.classes, (3, 5)):
+        answers = counted(**{f"{label}_left": items, f"{other}_right": 1})
+        found = stream_figures(answers, {MODEL: known}, draws=2)
+        shares = [*found.composition.values(), *(one.recovery for one in found.routes)]
+        bare += sum(one.value is not None and one.low is None for one in shares)
+        assert found.right.value is not None
+    assert bare > 0
+
+
 def test_few_items_of_a_well_known_model_have_wide_intervals_of_purity() -> None:
     """Of 10 items with one answer, 9 expected to be right, 7 to 10 may be (binomial)."""
     known = Confusion(("glass", "metal"), np.array([[90_000, 10_000], [10_000, 90_000]]))
@@ -202,6 +219,10 @@ def test_throughput_by_pieces_of_time(reader: LogReader) -> None:
     assert list(total)[-1] == 101
     with pytest.raises(ConfigError, match="longer pieces"):
         throughput(reader, bucket_s=0.001)
+    assert [b.items for b in throughput(reader, bucket_s=3e8)] == [101]
+    for wrong in (math.inf, -math.inf, math.nan, 1e300, 4e8):
+        with pytest.raises(ConfigError, match="a millisecond to ten years"):
+            throughput(reader, bucket_s=wrong)
 
 
 def test_pieces_without_items_are_there(tmp_path: Path) -> None:

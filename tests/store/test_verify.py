@@ -264,6 +264,41 @@ def test_a_crop_that_was_changed_or_taken_away_is_named(tmp_path: Path) -> None:
     assert "the first is of row 3" in found.statements()[2]
 
 
+@pytest.mark.parametrize(
+    "body", ["CAST(x'7b22ff227d' AS TEXT)", "x'7b7d'", "'{}'", "replace(body,'through','thruogh')"]
+)
+def test_a_damaged_row_on_removed_crops_is_named(tmp_path: Path, body: str) -> None:
+    path = tmp_path / "a.db"
+    with open_store(path, "north", KEY) as store:
+        store.append([decision(1, crop=b"\xff\xd8\xff"), event()])
+        store.append([event(kind="crops-removed", data={"older_than_us": 0, "through": 1})])
+    with tampering(path) as connection:
+        connection.execute("DELETE FROM crops")
+    found = verified(path)
+    assert (found.ok, found.crops_removed) == (True, 1)
+    with tampering(path) as connection:
+        connection.execute(f"UPDATE log SET body={body} WHERE sequence=3")
+    found = verified(path)
+    assert found.bad is not None
+    assert (found.bad.sequence, found.bad.damage) == (3, "changed")
+    assert (found.crops_removed, found.crops_missing) == (0, (1,))
+    assert "no row before the bad one says that they were removed" in found.statements()[2]
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"through": "all"}, {"through": [9]}, {"older_than_us": None}]
+)
+def test_a_row_on_removed_crops_that_names_none_excuses_none(
+    tmp_path: Path, data: dict[str, Any]
+) -> None:
+    path = tmp_path / "a.db"
+    with open_store(path, "north", KEY) as store:
+        store.append([decision(1, crop=b"\xff\xd8\xff"), event(kind="crops-removed", data=data)])
+    with tampering(path) as connection:
+        connection.execute("DELETE FROM crops")
+    assert verified(path).crops_missing == (1,)
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_log(tmp_path: Path, run_alone: Any) -> None:
     """10,000 rows more take no MB more; a million are verified by benchmarks/store.py."""

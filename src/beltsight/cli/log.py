@@ -128,7 +128,10 @@ def command(
         typer.Option(metavar="FILE", help="report: shifts in TOML, for availability and OEE."),
     ] = None,
     bucket: Annotated[
-        float, typer.Option(min=0.001, metavar="SECONDS", help="report: pieces of throughput.")
+        float,
+        typer.Option(
+            min=0.001, max=316_224_000, metavar="SECONDS", help="report: pieces of throughput."
+        ),
     ] = 3600.0,
 ) -> None:
     """Show, verify, export or report a line's log.
@@ -213,8 +216,8 @@ def _verify(reader: LogReader, key: Path | None, heads: Path | None, json: bool)
 
     # Heads first: what is committed afterwards is no less.
     known = read_heads(heads) if heads is not None else []
-    secret = read_key(key) if key is not None or reader.keyed else None
-    found = verify(reader, secret, known, progress=_noted)
+    # Whatever the table says of a key: who writes the log anew without one changes the table, too.
+    found = verify(reader, read_key(key), known, progress=_noted)
     if json:
         print_json(_verification_record(found))
     else:

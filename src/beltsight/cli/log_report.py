@@ -63,6 +63,7 @@ def _models(
 def _simulated_runs(reader: LogReader, span: Span) -> tuple[int, int]:
     """Runs of a time whose clock was a simulation's, of how many."""
     from beltsight.store import LINE_DOWN, LINE_UP, EventRow, parse_row
+    from beltsight.store.rows import stored_bytes
 
     start_us = None if span.start_s is None else round(span.start_s * 1e6)
     runs: list[bool] = []
@@ -71,7 +72,7 @@ def _simulated_runs(reader: LogReader, span: Span) -> tuple[int, int]:
         if is_before and stored.code in (LINE_UP, LINE_DOWN):
             runs.clear()  # but the last run that has not ended by then reaches into it
         if stored.code == LINE_UP:
-            row = parse_row(stored.body.encode())
+            row = parse_row(stored_bytes(stored.body))
             runs.append(isinstance(row, EventRow) and row.data.get("real_time") is False)
     return sum(runs), len(runs)
 

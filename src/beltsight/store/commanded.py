@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from beltsight.store.reader import LogReader
-from beltsight.store.rows import CommandRow, DecisionRow, EventRow, parse_row
+from beltsight.store.rows import CommandRow, DecisionRow, EventRow, parse_row, stored_bytes
 from beltsight.store.tables import log
 
 
@@ -49,7 +49,7 @@ def recent_commands(
         limit: how many of the log's newest rows are looked at, which bounds the time it takes.
 
     Raises:
-        StoreError: the database fails.
+        StoreError: the database fails, or a row is damaged.
     """
     query = (
         sa.select(log.c.sequence, log.c.body)
@@ -64,7 +64,7 @@ def recent_commands(
         query = query.where(log.c.encoder_count >= since_count)
     found: dict[tuple[object, ...], Commanded] = {}
     for sequence, body in reader.fetch(query):
-        row = parse_row(body.encode())
+        row = parse_row(stored_bytes(body))
         if isinstance(row, EventRow) or row.encoder_count is None:
             continue
         known = row.command_id if isinstance(row, CommandRow) else None

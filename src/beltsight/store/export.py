@@ -17,7 +17,7 @@ from beltsight.answers.columns import Column, Kind
 from beltsight.answers.forms import Form
 from beltsight.errors import StoreError
 from beltsight.store.reader import ALWAYS, LogReader, Span
-from beltsight.store.rows import parse_record
+from beltsight.store.rows import DecisionRow, damaged_row, parse_record, parse_row, stored_bytes
 from beltsight.store.tables import log
 
 _TEXT: Kind = "text"
@@ -92,13 +92,12 @@ def export_records(
         StoreError: the database fails, or a row is damaged.
     """
     for row in reader.rows(span, kinds, **limits):
-        record = parse_record(row.body.encode("utf-8", "surrogateescape"))
-        yield {
-            "sequence": row.sequence,
-            **record,
-            "time": utc_text(record["wall_s"]),
-            "mac": bytes(row.mac).hex(),
-        }
+        record = parse_record(stored_bytes(row.body))
+        try:
+            time, mac = utc_text(record["wall_s"]), bytes(row.mac).hex()
+        except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
+            raise damaged_row() from error
+        yield {"sequence": row.sequence, **record, "time": time, "mac": mac}
 
 
 def log_columns(reader: LogReader, span: Span = ALWAYS) -> tuple[Column, ...]:
@@ -107,7 +106,7 @@ def log_columns(reader: LogReader, span: Span = ALWAYS) -> tuple[Column, ...]:
     Tasks and classes are those of each model's first decision in the time.
 
     Raises:
-        StoreError: the database fails.
+        StoreError: the database fails, or one of these rows is damaged.
     """
     firsts = (
         sa.select(sa.func.min(log.c.sequence))
@@ -120,7 +119,10 @@ def log_columns(reader: LogReader, span: Span = ALWAYS) -> tuple[Column, ...]:
     ).order_by(log.c.sequence)  # fmt: skip
     names: dict[tuple[str, str], None] = {}
     for (body,) in reader.fetch(bodies):
-        for task, classes in parse_record(body.encode())["probabilities"].items():
+        row = parse_row(stored_bytes(body))
+        if not isinstance(row, DecisionRow):
+            raise damaged_row()
+        for task, classes in row.probabilities.items():
             names.update(dict.fromkeys((task, name) for name in classes))
     fixed = [Column((name,), kind) for name, kind in _COLUMNS]
     likely = [Column(("probabilities", *pair), "number") for pair in names]

@@ -11,13 +11,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import sqlalchemy as sa
 
 from beltsight.store.misclassification import Confusion
 from beltsight.store.reader import LogReader, Span
-from beltsight.store.rows import LINE_DOWN, LINE_UP, parse_record
+from beltsight.store.rows import (
+    LINE_DOWN,
+    LINE_UP,
+    EventRow,
+    Row,
+    damaged_row,
+    parse_row,
+    stored_bytes,
+)
 from beltsight.store.shifts import Shifts, ShiftTime, shift_times
 from beltsight.store.stream import (
     StreamFigures,
@@ -107,44 +114,46 @@ def up_times(reader: LogReader) -> tuple[UpTime, ...]:
     wall clock's later word says when.
 
     Raises:
-        StoreError: the database fails.
+        StoreError: the database fails, or a row is damaged.
     """
     # Sorted here: asked to sort, SQLite would rather read the whole log than the index of events.
     query = sa.select(log.c.sequence, log.c.body).where(
         log.c.line_id == reader.line_id, IS_EVENT, log.c.code.in_((LINE_UP, LINE_DOWN))
     )
     found: list[UpTime] = []
-    up: dict[str, Any] | None = None
+    up: EventRow | None = None
     for sequence, body in sorted((row[0], row[1]) for row in reader.fetch(query)):
-        record = parse_record(body.encode())
-        if up is not None and (record["event"] == LINE_UP or record["run_id"] != up["run_id"]):
-            found.append(_between(up, _last_of_run(reader, up["run_id"], sequence)))
+        row = parse_row(stored_bytes(body))
+        if not isinstance(row, EventRow):
+            raise damaged_row()
+        if up is not None and (row.event == LINE_UP or row.run_id != up.run_id):
+            found.append(_between(up, _last_of_run(reader, up.run_id, sequence)))
             up = None
         elif up is not None:
-            found.append(_between(up, record))
+            found.append(_between(up, row))
             up = None
-        if record["event"] == LINE_UP:
-            up = record
+        if row.event == LINE_UP:
+            up = row
     if up is not None:
-        found.append(_between(up, _last_of_run(reader, up["run_id"], None)))
+        found.append(_between(up, _last_of_run(reader, up.run_id, None)))
     return tuple(found)
 
 
-def _between(up: dict[str, Any], end: dict[str, Any] | None) -> UpTime:
+def _between(up: EventRow, end: Row | None) -> UpTime:
     if end is None:
-        return UpTime(up["wall_s"], up["wall_s"])
-    length_s = max(0.0, end["monotonic_s"] - up["monotonic_s"])
-    return UpTime(end["wall_s"] - length_s, end["wall_s"])
+        return UpTime(up.wall_s, up.wall_s)
+    length_s = max(0.0, end.monotonic_s - up.monotonic_s)
+    return UpTime(end.wall_s - length_s, end.wall_s)
 
 
-def _last_of_run(reader: LogReader, run_id: str, before: int | None) -> dict[str, Any] | None:
+def _last_of_run(reader: LogReader, run_id: str, before: int | None) -> Row | None:
     """The run's last row before a sequence: the store's own rows may stand between."""
     conditions = [log.c.line_id == reader.line_id, log.c.run_id == run_id]
     if before is not None:
         conditions.append(log.c.sequence < before)
     query = sa.select(log.c.body).where(*conditions).order_by(log.c.sequence.desc()).limit(1)
     found = reader.fetch(query)
-    return parse_record(found[0][0].encode()) if found else None
+    return parse_row(stored_bytes(found[0][0])) if found else None
 
 
 def _shift_figures(

@@ -102,7 +102,7 @@ def report_log(
         shifts: of the plant, for OEE.
 
     Raises:
-        ConfigError: too many pieces of time.
+        ConfigError: too many pieces of time, or too long ones.
         StoreError: the database fails.
     """
     known = confusions or {}

@@ -13,6 +13,7 @@ from beltsight.store.tables import crops, microseconds
 
 # Of one go, so that it never holds the database for long.
 MAX_REMOVED = 2_000
+_NEVER_US = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,40 @@ class Removal:
         return carry_out
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What crops a line has: its only writer keeps count, so that it need not ask time and again.
+
+    Args:
+        size_bytes: of all of them.
+        oldest_us: none is of an earlier wall time.
+    """
+
+    size_bytes: int = 0
+    oldest_us: int = _NEVER_US
+
+    def plus(self, size_bytes: int, wall_us: int) -> Kept:
+        """With a crop more."""
+        return Kept(self.size_bytes + size_bytes, min(self.oldest_us, wall_us))
+
+    def less(self, removal: Removal) -> Kept:
+        """Without those that were removed."""
+        return Kept(self.size_bytes - removal.size_bytes, self.oldest_us)
+
+    def is_over(self, wall_s: float, days: float | None, limit_mb: float | None) -> bool:
+        """Whether some may be over the limits, which are those of :func:`plan_removal`."""
+        return self.oldest_us < _older_than_us(wall_s, days) or (
+            limit_mb is not None and self.size_bytes > _limit_bytes(limit_mb)
+        )
+
+
+def read_kept(connection: sa.Connection, line_id: int) -> Kept:
+    """What crops a line has, as the database knows: it takes long where they are many."""
+    totals = sa.select(sa.func.sum(crops.c.size_bytes), sa.func.min(crops.c.wall_us))
+    size, oldest = connection.execute(totals.where(crops.c.line_id == line_id)).one()
+    return Kept() if oldest is None else Kept(int(size), int(oldest))
+
+
 def plan_removal(
     connection: sa.Connection,
     line_id: int,
@@ -75,7 +110,7 @@ def plan_removal(
         days, limit_mb: the limits; None for none.
     """
     mine = crops.c.line_id == line_id
-    older_than_us = 0 if days is None else max(0, microseconds(wall_s - days * 86_400))
+    older_than_us = _older_than_us(wall_s, days)
     columns = sa.select(crops.c.sequence, crops.c.size_bytes)
     old = connection.execute(
         columns.where(mine, crops.c.wall_us < older_than_us)
@@ -87,7 +122,7 @@ def plan_removal(
     if limit_mb is None:
         return None
     size = connection.execute(sa.select(sa.func.sum(crops.c.size_bytes)).where(mine)).scalar() or 0
-    over_bytes = int(size) - int(limit_mb * 1e6)
+    over_bytes = int(size) - _limit_bytes(limit_mb)
     if over_bytes <= 0:
         return None
     taken, freed = [], 0
@@ -99,6 +134,14 @@ def plan_removal(
         if freed >= over_bytes:
             break
     return Removal(0, taken[-1].sequence, *_totals(taken))
+
+
+def _older_than_us(wall_s: float, days: float | None) -> int:
+    return 0 if days is None else max(0, microseconds(wall_s - days * 86_400))
+
+
+def _limit_bytes(limit_mb: float) -> int:
+    return int(limit_mb * 1e6)
 
 
 def _totals(rows: Iterable[Any]) -> tuple[tuple[int, ...], int]:

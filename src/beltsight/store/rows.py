@@ -273,6 +273,23 @@ def canonical_bytes(row: Row) -> bytes:
     return body
 
 
+def stored_bytes(body: Any) -> bytes:
+    """The bytes of a body as the database gives it.
+
+    Raises:
+        StoreError: it is no text.
+    """
+    if not isinstance(body, str):  # SQLite keeps any type
+        raise damaged_row()
+    # A flipped bit may have made the text none; the reader keeps its bytes.
+    return body.encode("utf-8", "surrogateescape")
+
+
+def damaged_row() -> StoreError:
+    """What is said where a row is not as it was written."""
+    return StoreError("a row of the log is damaged; see 'beltsight log verify'")
+
+
 def parse_record(body: bytes) -> dict[str, Any]:
     """A row's plain values.
 
@@ -283,8 +300,8 @@ def parse_record(body: bytes) -> dict[str, Any]:
         record = json.loads(body)
         if not isinstance(record, dict) or record.get("kind") not in _KINDS:
             raise ValueError("no kind")
-    except (ValueError, RecursionError) as error:
-        raise StoreError("a row of the log is damaged; see 'beltsight log verify'") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged_row() from error
     return record
 
 
@@ -298,8 +315,8 @@ def parse_row(body: bytes) -> Row:
     made = _KINDS[record.pop("kind")]
     try:
         return made(**record)
-    except TypeError as error:
-        raise StoreError("a row of the log is damaged; see 'beltsight log verify'") from error
+    except (TypeError, StoreError) as error:
+        raise damaged_row() from error
 
 
 def decision_row(

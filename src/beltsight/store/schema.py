@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 
 from beltsight.errors import StoreError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # A name of its own: the database may be another program's, too, which may use Alembic as well.
 _VERSION_TABLE = "beltsight_schema"
 _MIGRATIONS = Path(__file__).parent / "migrations"

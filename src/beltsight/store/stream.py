@@ -307,7 +307,8 @@ def _estimate(part: Array, whole: Array, *, has_interval: bool) -> Estimate:
         return Estimate(None)
     shares = np.clip(part / np.where(whole > 0, whole, 1.0), 0.0, 1.0)
     value = float(shares[0])
-    if not has_interval:
+    drawn = shares[1:][whole[1:] > 0]
+    if not has_interval or not len(drawn):  # of few draws, none may have had an item of it
         return Estimate(value)
-    low, high = np.percentile(shares[1:][whole[1:] > 0], [2.5, 97.5])
+    low, high = np.percentile(drawn, [2.5, 97.5])
     return Estimate(value, min(value, float(low)), max(value, float(high)))

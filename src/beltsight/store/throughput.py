@@ -16,6 +16,7 @@ from beltsight.store.stream import Estimate
 from beltsight.store.tables import log, microseconds
 
 MAX_BUCKETS = 100_000
+MAX_BUCKET_S = 10 * 366 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,17 @@ def throughput(
     Args:
         reader: of the line.
         span: of wall time.
-        bucket_s: length of a piece, at least a millisecond.
+        bucket_s: length of a piece, from a millisecond to ten years.
 
     Raises:
-        ConfigError: more than 100,000 pieces.
+        ConfigError: more than 100,000 pieces, or one of over ten years.
         StoreError: the database fails.
     """
-    length_us = max(1_000, microseconds(bucket_s))
+    if not math.isfinite(bucket_s) or bucket_s > MAX_BUCKET_S:
+        raise ConfigError(
+            f"pieces of {bucket_s:g} s; expected a millisecond to ten years, {MAX_BUCKET_S:.0f} s"
+        )
+    length_us = max(1_000, microseconds(max(0.0, bucket_s)))
     number = (log.c.wall_us // length_us).label("number")
     query = (
         sa.select(number, log.c.route, sa.func.count())

@@ -12,10 +12,11 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from beltsight.errors import StoreError
-from beltsight.store.chain import START, Chain
+from beltsight.store.chain import KEY_VARIABLE, START, Chain
 from beltsight.store.heads import Head, heads_of
 from beltsight.store.reader import LogReader
-from beltsight.store.rows import CROPS_REMOVED, parse_record
+from beltsight.store.rows import CROPS_REMOVED, parse_record, stored_bytes
+from beltsight.store.session import End
 from beltsight.store.tables import DERIVED, IS_EVENT, crops, derived_columns, log
 
 Damage = Literal["changed", "removed", "inserted", "reordered", "truncated", "rewritten"]
@@ -92,9 +93,11 @@ class Verification:
                 "cut off without trace."
             )
         if self.crops_missing:
+            fits = self.bad is None
+            says = "the log does not say" if fits else "no row before the bad one says"
             said.append(
-                f"{len(self.crops_missing):,} crops are gone or changed, though the log does not "
-                f"say that they were removed; the first is of row {self.crops_missing[0]:,}."
+                f"{len(self.crops_missing):,} crops are gone or changed, though {says} that they "
+                f"were removed; the first is of row {self.crops_missing[0]:,}."
             )
         return tuple(said)
 
@@ -124,16 +127,19 @@ def verify(
     chain = _chain(reader, key)
     mine = heads_of(heads, reader.line)
     bad = _foreign_head(chain, mine)
-    rows = 0
+    end = End()
     if bad is None:
-        rows, bad = _walk(reader, chain, mine, progress)
+        end, bad = _walk(reader, chain, mine, progress)
+    rows = end.sequence
     agreed = [head for head in mine if head.sequence <= rows]
     if bad is None:
         bad = _missing_end(mine, rows)
     elif bad.damage == "rewritten":
         agreed = [head for head in agreed if head.sequence < bad.sequence]
     last = agreed[-1] if agreed else None
-    counts = _check_crops(reader, rows) if check_crops else (0, 0, ())
+    counts: tuple[int, int, tuple[int, ...]] = (0, 0, ())
+    if check_crops:
+        counts = _check_crops(reader, rows, _Removals(reader, chain, end, goes_on=bad is None))
     return Verification(
         reader.line, key is not None, rows, bad, last, rows - (last.sequence if last else 0),
         len(mine), *counts,
@@ -154,9 +160,18 @@ def _chain(reader: LogReader, key: bytes | None) -> Chain:
     if first is None or not _fits(chain, 1, START, first):
         raise StoreError(
             f"{reader.database.name}: the log of line {reader.line!r} was not written with this "
-            "key, or its first row and its entry were both changed"
+            f"key, or its first row and its entry were both changed{_unkeyed(reader, key)}"
         )
     return chain
+
+
+def _unkeyed(reader: LogReader, key: bytes | None) -> str:
+    if reader.keyed or key is None:
+        return ""
+    return (
+        ". Its entry says that it has no key: only if you know that to be so, leave --key away "
+        f"and unset {KEY_VARIABLE}"
+    )
 
 
 def _walk(
@@ -164,8 +179,8 @@ def _walk(
     chain: Chain,
     heads: list[Head],
     progress: Callable[[int], None] | None,
-) -> tuple[int, BadRow | None]:
-    """How many rows fit from the first, and the first that does not."""
+) -> tuple[End, BadRow | None]:
+    """The last of the rows that fit from the first, and the first that does not."""
     waiting = deque(heads)
     agreed, before, done = 0, START, 0
     rows: Iterator[Any] = reader.rows()
@@ -173,25 +188,26 @@ def _walk(
         sequence, mac = done + 1, row.mac
         if row.sequence != sequence or not _fits(chain, sequence, before, row):
             around = [row, *islice(rows, _WINDOW)]
-            return done, _diagnose(chain, sequence, before, around)
+            return End(done, before), _diagnose(chain, sequence, before, around)
         problem = _contradiction(row)
         if problem is not None:
-            return done, BadRow(sequence, "changed", f"row {sequence:,} was changed: {problem}")
+            text = f"row {sequence:,} was changed: {problem}"
+            return End(done, before), BadRow(sequence, "changed", text)
         while waiting and waiting[0].sequence == sequence:
             head = waiting.popleft()
             if head.mac != mac.hex():
-                return done, _rewritten(agreed, head)
+                return End(done, before), _rewritten(agreed, head)
             agreed = sequence
         before, done = mac, sequence
         if progress is not None and done % 10_000 == 0:
             progress(done)
-    return done, None
+    return End(done, before), None
 
 
 def _contradiction(row: Any) -> str | None:
     """Where a row's columns say something else than its body, which the chain covers."""
     try:
-        columns = derived_columns(parse_record(row.body.encode()))
+        columns = derived_columns(parse_record(stored_bytes(row.body)))
     except (StoreError, KeyError, TypeError, ValueError):  # fits a chain that anyone can make
         return "its body is no row"
     values = row._mapping
@@ -289,9 +305,10 @@ def _missing_end(heads: list[Head], rows: int) -> BadRow | None:
     return BadRow(rows + 1, "truncated", text)
 
 
-def _check_crops(reader: LogReader, rows: int) -> tuple[int, int, tuple[int, ...]]:
+def _check_crops(
+    reader: LogReader, rows: int, removals: _Removals
+) -> tuple[int, int, tuple[int, ...]]:
     """Crops compared, crops removed by rule, and decisions whose crop is gone otherwise."""
-    older_than_us, through = _removals(reader)
     missing: list[int] = []
     compared = removed = 0
     mine = crops.c.line_id == reader.line_id
@@ -311,11 +328,13 @@ def _check_crops(reader: LogReader, rows: int) -> tuple[int, int, tuple[int, ...
             .order_by(log.c.sequence)
             .limit(_CROPS_PAGE)
         )
+        if any(row.jpeg is None and not removals.tell_of(row) for row in page):
+            removals.read_on()  # the line may have removed them just now
         for row in page:
-            wanted = parse_record(row.body.encode()).get("crop_sha256")
+            wanted = parse_record(stored_bytes(row.body)).get("crop_sha256")
             if row.jpeg is not None and hashlib.sha256(bytes(row.jpeg)).hexdigest() == wanted:
                 compared += 1
-            elif row.jpeg is None and (row.wall_us < older_than_us or row.sequence <= through):
+            elif row.jpeg is None and removals.tell_of(row):
                 removed += 1
             elif len(missing) < 100:
                 missing.append(int(row.sequence))
@@ -324,14 +343,52 @@ def _check_crops(reader: LogReader, rows: int) -> tuple[int, int, tuple[int, ...
         place = page[-1].sequence
 
 
-def _removals(reader: LogReader) -> tuple[int, int]:
-    """The widest limits by which crops were removed, as the log says."""
-    query = sa.select(log.c.body).where(
-        log.c.line_id == reader.line_id, IS_EVENT, log.c.code == CROPS_REMOVED
-    )
-    older_than_us = through = 0
-    for (body,) in reader.fetch(query):
-        data = parse_record(body.encode()).get("data", {})
-        older_than_us = max(older_than_us, int(data.get("older_than_us", 0)))
-        through = max(through, int(data.get("through", 0)))
-    return older_than_us, through
+class _Removals:
+    """The widest limits by which crops were removed, as those rows say that fit the chain.
+
+    Args:
+        reader, chain: of the log.
+        end: the last row that fits.
+        goes_on: whether rows may follow it that fit, too: what is behind a bad one proves nothing.
+    """
+
+    def __init__(self, reader: LogReader, chain: Chain, end: End, *, goes_on: bool) -> None:
+        self._reader, self._chain, self._end, self._goes_on = reader, chain, end, goes_on
+        self._older_than_us = self._through = 0
+        query = sa.select(log.c.body).where(
+            log.c.line_id == reader.line_id,
+            IS_EVENT,
+            log.c.code == CROPS_REMOVED,
+            log.c.sequence <= end.sequence,
+        )
+        for (body,) in reader.fetch(query):
+            self._widen(body)
+
+    def tell_of(self, row: Any) -> bool:
+        """Whether a decision's crop is within the limits."""
+        return bool(row.wall_us < self._older_than_us or row.sequence <= self._through)
+
+    def read_on(self) -> None:
+        """Also read what the line has written since."""
+        if not self._goes_on:
+            return
+        for row in self._reader.rows(after=self._end.sequence):
+            sequence = self._end.sequence + 1
+            if row.sequence != sequence or not _fits(self._chain, sequence, self._end.mac, row):
+                self._goes_on = False
+                return
+            self._end = End(sequence, row.mac)
+            if row.code == CROPS_REMOVED:
+                self._widen(row.body)
+
+    def _widen(self, body: Any) -> None:
+        try:
+            record = parse_record(stored_bytes(body))
+        except StoreError:  # fits a chain that anyone can make
+            return
+        data = record.get("data")
+        if record.get("event") == CROPS_REMOVED and isinstance(data, dict):
+            limits = [data.get(name) for name in ("older_than_us", "through")]
+            older_than_us, through = (one if isinstance(one, int) else 0 for one in limits)
+            self._older_than_us = max(self._older_than_us, older_than_us)
+            self._through = max(self._through, through)

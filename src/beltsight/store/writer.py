@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sa
 
 from beltsight.errors import StoreError
 from beltsight.store.backlog import Backlog, Entry
 from beltsight.store.database import Database, explain
-from beltsight.store.retention import plan_removal
+from beltsight.store.retention import Kept, Removal, plan_removal, read_kept
 from beltsight.store.session import End, Line, PreparedRow, Session, Work
 from beltsight.store.settings import StoreSettings
 
@@ -77,6 +78,7 @@ class Writer:
         self._began_wall_s = wall() - monotonic()
         self._crops_seen_s = -_CROPS_EVERY_S
         self._removing = False
+        self._kept: Kept | None = None  # until the database was asked
         self._began_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
 
@@ -136,6 +138,7 @@ class Writer:
                 self._note_failure(error, tries)
             else:
                 self.end, self.failure = end, None
+                self._count_crops(rows)
                 return True
             if self._give_up.wait(self._pause_s(tries)):
                 return False
@@ -207,32 +210,39 @@ class Writer:
             self._session.close()
             self._session = None
 
+    def _count_crops(self, rows: Sequence[PreparedRow]) -> None:
+        for row in rows:
+            if row.crop is not None and self._kept is not None:
+                self._kept = self._kept.plus(len(row.crop), row.columns["wall_us"])
+
     def _remove_crops(self) -> None:
         """Bring crops under their limits, one go at a time, whenever it is time."""
         now_s = self._monotonic()
         if self._removing or now_s - self._crops_seen_s < _CROPS_EVERY_S:
             return
         self._crops_seen_s = now_s
-        settings, line_id = self._settings, self._line.id
-        if settings.crops_days is None and settings.crops_mb is None:
+        line_id, wall_s = self._line.id, self._began_wall_s + now_s
+        days, limit_mb = self._settings.crops_days, self._settings.crops_mb
+        if days is None and limit_mb is None:
+            return
+        # Commands wait for the next commit: the database is asked only where it must be.
+        if self._kept is not None and not self._kept.is_over(wall_s, days, limit_mb):
             return
         try:
             with self._asking(), self._engine.connect() as connection, connection.begin():
-                removal = plan_removal(
-                    connection,
-                    line_id,
-                    self._began_wall_s + now_s,
-                    settings.crops_days,
-                    settings.crops_mb,
-                )
-            if removal is None:
-                return
+                removal = plan_removal(connection, line_id, wall_s, days, limit_mb)
+                if removal is None:
+                    self._kept = read_kept(connection, line_id)
+                    return
             event = removal.event(_OWN_RUN, self._wall(), now_s)
-            self._backlog.put([event], self._removed, removal.carry_out_for(line_id))
+            done = partial(self._removed, removal)
+            self._backlog.put([event], done, removal.carry_out_for(line_id))
             self._removing = True
         except Exception:  # crops can wait; a database that fails is told of by the next rows
             return
 
-    def _removed(self, _: range) -> None:
+    def _removed(self, removal: Removal, _: range) -> None:
         self._removing = False
+        if self._kept is not None:
+            self._kept = self._kept.less(removal)
         self._crops_seen_s = self._monotonic() - _CROPS_EVERY_S  # perhaps there are more
