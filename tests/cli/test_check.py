@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.cli.program import beltsight as invoke
 from tests.cli.program import spawn
 from tests.dataset.scenes import class_folders, jpeg, put, scene
 from tests.tiny import write_tiny
@@ -139,3 +140,22 @@ def test_probably_mislabelled_with_a_model(tmp_path: Path) -> None:
     assert "Probably mislabelled" in page.read_text(encoding="utf-8")
     record = json.loads(beltsight("check", root, "--model", model, "--json").stdout)
     assert record["suspects"][0]["photo"]["path"] == "red/green4.jpg"
+
+
+def test_groups_across_splits_are_shown(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "data", {"glass": 10, "paper": 10})
+    rows = ["path,material,group,split"]
+    for path in sorted(root.rglob("*.jpg")):
+        name, number = path.parent.name, int(path.stem)
+        group = SCRIPT if name == "glass" and number < 3 else ""
+        split = "test" if number < 2 else "train"
+        rows.append(f"{name}/{path.name},{name},{group},{split}")
+    put(root / "splits.csv", "\n".join(rows).encode())
+    run = invoke("check", root, "--html", tmp_path / "page.html", "--strict")
+    assert run.status == 1 and "Found: 1 groups across splits." in run.out
+    shown = " ".join(run.out.split())
+    assert f"{SCRIPT} train 1 glass/002.jpg test 2 glass/000.jpg" in shown
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert "1 groups lie across splits" in page.text and "1 train + 2 test" in page.text
+    assert len(page.sources) == 2 and SCRIPT in page.text and "<script" not in text

@@ -34,3 +34,7 @@ def test_a_soiled_data_set_is_written_and_summed_up(tmp_path: Path) -> None:
     assert json.loads(more.stdout)["n_photos"] == 6 + 4 and "--originals keeps" not in more.stderr
     again = spawn("soil", str(tmp_path / "items"), "--out", str(out))
     assert again.returncode == 1 and "holds a data set already" in again.stderr
+    labels = "path,material,colour\nglass/0.png,glass,red\nglass/1.png,metal,red\n"
+    (tmp_path / "items" / "labels.csv").write_text(labels, encoding="utf-8")
+    fewer_columns = spawn(*call, str(tmp_path / "columns"), "--copies", "1")
+    assert fewer_columns.returncode == 0 and "the columns colour; to keep" in fewer_columns.stderr

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.cli.program import beltsight as invoke
 from tests.cli.program import spawn
 from tests.dataset.scenes import class_folders, put
 
@@ -69,3 +70,17 @@ def test_corrupt_photos_are_said(data: Path) -> None:
     put(data / "glass/broken.jpg", b"")
     run = beltsight("split", data)
     assert run.returncode == 0 and "1 photos do not decode" in run.stderr
+
+
+def test_columns_that_are_left_out_are_said(data: Path) -> None:
+    rows = [f"glass/{n:03d}.jpg,glass,red,soft" for n in range(10)]
+    rows += [f"paper/{n:03d}.jpg,paper,blue,hard" for n in range(10)]
+    put(data / "labels.csv", "\n".join(["path,material,colour,feel\x1b", *rows]).encode())
+    run = invoke("split", data, "--task", "material", "--task", "colour", "--out", data / "a.csv")
+    assert run.status == 0, run.err
+    left_out = run.err.splitlines()[0]
+    assert left_out.startswith(f"beltsight: left out of {data / 'a.csv'}: the columns feel")
+    assert left_out.endswith("name every label column with --task") and "\x1b" not in run.err
+    every = ("--task", "material", "--task", "colour", "--task", "feel\x1b")
+    run = invoke("split", data, *every, "--out", data / "b.csv")
+    assert run.status == 0 and "left out" not in run.err

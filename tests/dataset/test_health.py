@@ -215,3 +215,23 @@ def test_as_many_threads_embed_as_read(tmp_path: Path, monkeypatch: pytest.Monke
     model = Model.load(write_tiny(tmp_path / "tiny.onnx"))
     check_health(load_dataset(tmp_path / "data"), model=model, workers=3)
     assert asked == [3, 3]
+
+
+def test_a_group_in_two_splits_is_found(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"glass": 12, "paper": 12})
+    rows = ["path,material,group,split"]
+    for name in ("glass", "paper"):
+        for number in range(12):
+            split = "test" if number > 8 else "train" if number else ""
+            # Photos 8 to 10 of glass are one bottle; paper 0 has no split, paper 1 has.
+            group = "bottle-17" if name == "glass" and 7 < number < 11 else ""
+            group = "box-3" if name == "paper" and number < 2 else group
+            rows.append(f"{name}/{number:03d}.jpg,{name},{group},{split}")
+    put(tmp_path / "splits.csv", "\n".join(rows).encode())
+    report = check_health(load_dataset(tmp_path))
+    assert report.problems == {"groups_across_splits": 1} and not report.leaking
+    record = json.loads(json.dumps(report.to_record()))
+    (found,) = record["parted_groups"]
+    assert found["group"] == "bottle-17" and found["splits"] == {"train": 1, "test": 2}
+    shown = [(photo["path"], photo["split"]) for photo in found["photos"]]
+    assert shown == [("glass/008.jpg", "train"), ("glass/009.jpg", "test")]

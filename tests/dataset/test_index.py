@@ -275,7 +275,36 @@ def test_a_folder_that_cannot_be_listed(tmp_path: Path) -> None:
 
     root = folder_set(tmp_path, "glass/a.jpg", "paper/b.jpg")
     with pytest.raises(DatasetError, match="cannot be listed"):
-        list(_photos_below(root / "gone"))
+        list(_photos_below(root / "gone", root))
+
+
+@pytest.mark.parametrize("below", ["", "images/", "train/"])
+def test_a_linked_folder_below_a_class_that_leaves_is_refused(tmp_path: Path, below: str) -> None:
+    put(tmp_path / "outside/x/secret.jpg", b"x")
+    root = folder_set(tmp_path / "data", f"{below}glass/a.jpg", f"{below}paper/b.jpg")
+    (root / f"{below}glass/.cache").symlink_to(tmp_path / "outside/x")  # debris, linked or not
+    assert len(load_dataset(root).samples) == 2
+    (root / f"{below}glass/batch2").symlink_to(tmp_path / "outside/x")
+    with pytest.raises(DatasetError, match=r"batch2 is reached by a link that leaves .*data;"):
+        load_dataset(root)
+
+
+def test_a_linked_folder_that_leaves_images_but_not_the_data_set_is_no_error(
+    tmp_path: Path,
+) -> None:
+    root = folder_set(tmp_path / "data", "images/glass/a.jpg", "images/paper/b.jpg")
+    put(root / ".more/c.jpg", b"x")
+    (root / "images/glass/more").symlink_to(root / ".more")
+    assert len(load_dataset(root).samples) == 2
+
+
+def test_columns_that_are_not_read_are_listed(tmp_path: Path) -> None:
+    text = "path,Material,colour,mask,Split,,note\na.jpg,glass,red,,train,,x\n"
+    text += "b.jpg,paper,blue,,train,,y\n"
+    root = csv_set(tmp_path, text)
+    assert load_dataset(root).unread == ("colour", "note")
+    assert load_dataset(root, tasks=["colour"]).unread == ("Material", "note")
+    assert load_dataset(folder_set(tmp_path / "x", "glass/a.jpg", "paper/b.jpg")).unread == ()
 
 
 def test_select_and_task(tmp_path: Path) -> None:

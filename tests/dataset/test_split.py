@@ -213,3 +213,66 @@ def test_split_of_trashnet_has_no_leaks(trashnet: Path) -> None:
     for row in plan.counts()["material"].values():
         total = sum(row.values())
         assert abs(row["test"] - 0.15 * total) <= 2 and abs(row["val"] - 0.15 * total) <= 2
+
+
+def masked(root: Path) -> Dataset:
+    """Eight photos of two classes, half of them with a mask."""
+    class_folders(root, {"glass": 4, "paper": 4})
+    rows = ["path,material,contamination,mask"]
+    for name in ("glass", "paper"):
+        for number in range(4):
+            mask = f"masks/{name}{number}.png" if number % 2 else ""
+            if mask:
+                put(root / mask, b"a mask")
+            level = "heavily" if mask else "clean"
+            rows.append(f"{name}/{number:03d}.jpg,{name},{level},{mask}")
+    put(root / "labels.csv", "\n".join(rows).encode())
+    return load_dataset(root)
+
+
+def test_masks_are_kept(tmp_path: Path) -> None:
+    dataset = masked(tmp_path / "data")
+    write_splits(make_splits(dataset, val=0.5, test=0).dataset, tmp_path / "data/splits.csv")
+    again = load_dataset(tmp_path / "data")
+    assert again.splits == ("train", "val")
+    assert [s.mask for s in again.samples] == [s.mask for s in dataset.samples]
+    assert sum(s.mask is not None for s in again.samples) == 4
+    # Without any mask there is no column of them.
+    bare = replace(dataset, samples=tuple(replace(s, mask=None) for s in dataset.samples))
+    write_splits(bare, tmp_path / "data/bare.csv")
+    head = (tmp_path / "data/bare.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert head == "path,material,contamination,group,split"
+
+
+def test_a_mask_that_the_csv_could_not_name_is_refused_before_the_work(tmp_path: Path) -> None:
+    first, *others = masked(tmp_path / "data").samples
+    away = replace(first, mask=put(tmp_path / "away.png", b"a mask"))
+    dataset = replace(load_dataset(tmp_path / "data"), samples=(away, *others))
+    with pytest.raises(DatasetError, match=r"away\.png does not lie below"):
+        check_target(dataset, tmp_path / "data/splits.csv")
+
+
+def test_a_name_that_is_not_utf_8_is_refused_before_the_work(tmp_path: Path) -> None:
+    root = class_folders(tmp_path, {"glass": 4, "paper": 4})
+    try:
+        os.rename(root / "glass/000.jpg", os.fsencode(root) + b"/glass/caf\xe9.jpg")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    dataset = load_dataset(root)
+    out = root / "splits.csv"
+    for refused in (check_target, write_splits):
+        with pytest.raises(DatasetError, match=r"^glass/caf\\xe9\.jpg: this name is not UTF-8"):
+            refused(dataset, out)
+    assert sorted(p.name for p in root.iterdir()) == ["glass", "paper"]
+
+
+def test_no_draft_is_left_whatever_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = load_dataset(class_folders(tmp_path, {"glass": 2, "paper": 2}))
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("beltsight.dataset.split.csv.writer", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_splits(dataset, tmp_path / "splits.csv")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["glass", "paper"]

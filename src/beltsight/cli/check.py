@@ -12,7 +12,13 @@ from beltsight.cli.dataset_options import TaskOption, TaxonomyOption
 from beltsight.cli.model_argument import open_model
 
 if TYPE_CHECKING:
-    from beltsight.dataset.health import Duplicate, HealthReport, PhotoRef, TaskHealth
+    from beltsight.dataset.health import (
+        Duplicate,
+        HealthReport,
+        PartedGroup,
+        PhotoRef,
+        TaskHealth,
+    )
     from beltsight.dataset.index import Dataset
 
 # Rows of one kind in the table; the page and --json have all.
@@ -85,6 +91,8 @@ def _print_report(report: HealthReport, dataset: Dataset) -> None:
     # What does harm first: pairs that are merely doubled are many, and mostly harmless.
     near = sorted(report.near, key=lambda pair: (not pair.conflicts, not pair.splits))
     _print_rows("Near duplicates", _PAIR, [_duplicate_row(pair) for pair in near])
+    parted = [_group_row(group) for group in report.parted_groups]
+    _print_rows("Groups across splits", ("group", "photos", "for example"), parted)
     doubts = [
         (one_line(s.photo.path), s.task, s.label, s.suggestion, f"{s.probability:.0%}")
         for s in report.suspects or ()
@@ -132,6 +140,16 @@ def _duplicate_row(duplicate: Duplicate) -> tuple[str, ...]:
         "\n".join(_split(photo) for photo in duplicate.photos),
         str(duplicate.distance),
         "\n".join(problems),
+    )
+
+
+def _group_row(parted: PartedGroup) -> tuple[str, ...]:
+    from beltsight.cli.console import one_line
+
+    return (
+        one_line(parted.group),
+        "\n".join(f"{split} {count:,}" for split, count in parted.splits.items()),
+        "\n".join(one_line(photo.path) for photo in parted.photos),
     )
 
 

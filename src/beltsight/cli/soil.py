@@ -46,6 +46,7 @@ def command(
     An interrupted call goes on where it stopped when it is repeated.
     """
     from beltsight.cli.console import note, print_json
+    from beltsight.cli.split import note_unread
     from beltsight.cli.stage_progress import stage_progress
     from beltsight.dataset import load_dataset
     from beltsight.dataset.soil import SoilOptions, check_levels, soil_dataset
@@ -57,6 +58,7 @@ def command(
     if levels and not levels.open:
         check_levels(tuple(levels.classes), str(taxonomy))
     dataset = load_dataset(data, tasks=task or (), taxonomy=known).select(split)
+    note_unread(dataset, str(out))
     options = SoilOptions(copies, originals, masks, tuple(kind or ()), seed)
     with stage_progress() as progress:
         done = soil_dataset(
@@ -71,16 +73,19 @@ def command(
             f"beltsight: {len(done.unreadable)} photos do not decode and were left out; see "
             f"'beltsight check {data}'"
         )
-    for name in _left_out(done) if not originals else ():
+    if not originals:
+        _note_left_out(done)
+    note(f"beltsight: wrote {out}: simulated dirt, to be looked at before it is learned from")
+
+
+def _note_left_out(done: SoiledDataset) -> None:
+    from beltsight.cli.console import note
+
+    for name in (name for name, (used, _) in sorted(done.usable.items()) if not used):
         note(
             f"beltsight: {name}: no item whose outline can be trusted, so none of its photos is "
             "in the result; --originals keeps them"
         )
-    note(f"beltsight: wrote {out}: simulated dirt, to be looked at before it is learned from")
-
-
-def _left_out(done: SoiledDataset) -> list[str]:
-    return [name for name, (used, _) in sorted(done.usable.items()) if not used]
 
 
 def _print_summary(done: SoiledDataset) -> None:

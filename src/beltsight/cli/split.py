@@ -10,7 +10,11 @@ import typer
 from beltsight.cli.dataset_options import TaskOption, TaxonomyOption
 
 if TYPE_CHECKING:
+    from beltsight.dataset.index import Dataset
     from beltsight.dataset.split import SplitPlan
+
+# Of the columns that are left out; a table may have thousands.
+_SHOWN_COLUMNS, _SHOWN_CHARS = 10, 40
 
 
 def command(
@@ -44,6 +48,7 @@ def command(
     target = out or dataset.root / "splits.csv"
     # Before the photos are read, which takes minutes where they are many.
     check_target(dataset, target, force=force)
+    note_unread(dataset, str(target))
     with stage_progress() as progress:
         plan = make_splits(
             dataset, val=val, test=test, seed=seed, near=not no_near, progress=progress
@@ -59,6 +64,20 @@ def command(
             f"see 'beltsight check {data}'"
         )
     note(f"beltsight: wrote {target}")
+
+
+def note_unread(dataset: Dataset, target: str) -> None:
+    """Say which columns of the data set's CSV the one to be written will not have."""
+    from beltsight.cli.console import note, one_line
+
+    if not dataset.unread:
+        return
+    shown = ", ".join(one_line(name)[:_SHOWN_CHARS] for name in dataset.unread[:_SHOWN_COLUMNS])
+    more = f" and {rest} more" if (rest := len(dataset.unread) - _SHOWN_COLUMNS) > 0 else ""
+    note(
+        f"beltsight: left out of {target}: the columns {shown}{more}; to keep those that are "
+        "labels, name every label column with --task"
+    )
 
 
 def _print_plan(plan: SplitPlan) -> None:

@@ -1,7 +1,8 @@
 """Check a data set before believing any figure measured on it.
 
 Findings are data, not errors: corrupt and wrongly named files, duplicates (with two labels, across
-splits), class counts, odd sizes, missing labels and, with a model, probably mislabelled photos.
+splits), groups across splits, class counts, odd sizes, missing labels and, with a model, probably
+mislabelled photos.
 """
 
 from __future__ import annotations
@@ -79,6 +80,21 @@ class Duplicate:
 
 
 @dataclass(frozen=True, slots=True)
+class PartedGroup:
+    """Photos of one item or session that lie in several splits: a leak.
+
+    Args:
+        group: its name.
+        splits: its photos per split; those without a split do not count.
+        photos: the first of each split.
+    """
+
+    group: str
+    splits: dict[str, int]
+    photos: tuple[PhotoRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TaskHealth:
     """The labels of one task.
 
@@ -124,6 +140,7 @@ class HealthReport:
         near: pairs of near duplicates.
         tasks: one per task.
         suspects: probably mislabelled, most doubtful first; None where no model was given.
+        parted_groups: groups in more than one split.
     """
 
     root: str
@@ -137,6 +154,7 @@ class HealthReport:
     near: tuple[Duplicate, ...]
     tasks: tuple[TaskHealth, ...]
     suspects: tuple[SuspectPhoto, ...] | None = None
+    parted_groups: tuple[PartedGroup, ...] = ()
 
     @property
     def conflicting(self) -> tuple[Duplicate, ...]:
@@ -159,6 +177,7 @@ class HealthReport:
             "near_duplicates": len(self.near),
             "conflicting_labels": len(self.conflicting),
             "across_splits": len(self.leaking),
+            "groups_across_splits": len(self.parted_groups),
             "few_photos": sum(len(task.few) for task in self.tasks),
             "imbalanced": sum(task.imbalance > IMBALANCE for task in self.tasks),
             "missing_labels": sum(len(task.unlabelled) for task in self.tasks),
@@ -226,6 +245,7 @@ def check_health(
         ),
         tasks=tuple(_task_health(task, refs) for task in dataset.tasks),
         suspects=suspects,
+        parted_groups=_parted_groups(samples, refs),
     )
 
 
@@ -244,6 +264,21 @@ def _duplicate(
         conflicts=tuple(task for task in tasks if len(said[task]) > 1),
         splits=tuple(splits) if len(splits) > 1 else (),
     )
+
+
+def _parted_groups(samples: Sequence[Sample], refs: Sequence[PhotoRef]) -> tuple[PartedGroup, ...]:
+    members: dict[str, list[PhotoRef]] = {}
+    for sample, ref in zip(samples, refs, strict=True):
+        if sample.group and ref.split:
+            members.setdefault(sample.group, []).append(ref)
+    found = []
+    for group, photos in sorted(members.items()):
+        count = Counter(photo.split for photo in photos)
+        splits = {split: count[split] for split in SPLITS if split in count}
+        if len(splits) > 1:
+            first = tuple(next(p for p in photos if p.split == split) for split in splits)
+            found.append(PartedGroup(group, splits, first))
+    return tuple(found)
 
 
 def _task_health(task: TaskSpec, refs: Sequence[PhotoRef]) -> TaskHealth:

@@ -48,11 +48,13 @@ class Dataset:
         root: the folder that paths are shown relative to.
         tasks: one TaskSpec per task that has labels.
         samples: sorted by path.
+        unread: columns of its CSV that are neither labels of these tasks nor known otherwise.
     """
 
     root: Path
     tasks: tuple[TaskSpec, ...]
     samples: tuple[Sample, ...]
+    unread: tuple[str, ...] = ()
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -97,6 +99,23 @@ class Dataset:
             return sample.path.as_posix()
 
 
+def as_cell(name: str) -> str:
+    """A file's name as a CSV in UTF-8 can hold it: the name itself.
+
+    Raises:
+        DatasetError: its bytes are no UTF-8, as names from old disks and archives are.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise DatasetError(
+            f"{shown}: this name is not UTF-8 (\\x stands for a byte that is not), so no CSV can "
+            "hold it; rename the file or its folder"
+        ) from error
+    return name
+
+
 def load_dataset(
     path: str | os.PathLike[str],
     *,
@@ -134,9 +153,9 @@ def load_dataset(
 
 
 def _from_folders(root: Path, task: str, taxonomy: Taxonomy) -> Dataset:
-    samples = list(_in_folders(root, task))
+    samples = list(_in_folders(root, task, root))
     if not samples and (root / "images").is_dir():
-        samples = list(_in_folders(root / "images", task))
+        samples = list(_in_folders(root / "images", task, root))
     if not samples:
         raise DatasetError(
             f"{root}: no photos in class folders; expected CLASS/photo.jpg, "
@@ -145,9 +164,12 @@ def _from_folders(root: Path, task: str, taxonomy: Taxonomy) -> Dataset:
     return _dataset(root, samples, (task,), taxonomy)
 
 
-def _in_folders(root: Path, task: str) -> Iterator[Sample]:
-    """Photos by class folder, or by split and class folder; none where only ``images`` has any."""
-    photos = {folder: list(_photos_below(folder)) for folder in _folders(root)}
+def _in_folders(root: Path, task: str, whole: Path) -> Iterator[Sample]:
+    """Photos by class folder, or by split and class folder; none where only ``images`` has any.
+
+    ``whole`` is the data set's folder, which no link may leave.
+    """
+    photos = {folder: list(_photos_below(folder, whole)) for folder in _folders(root)}
     used = [folder for folder, found in photos.items() if found]
     splits = {f: _SPLIT_ALIASES[f.name.lower()] for f in used if f.name.lower() in _SPLIT_ALIASES}
     # A split holds class folders; a class that happens to be called 'test' holds photos.
@@ -176,10 +198,18 @@ def _folders(root: Path) -> list[Path]:
     return sorted(folder for folder in root.iterdir() if folder.is_dir() and not _is_debris(folder))
 
 
-def _photos_below(folder: Path) -> Iterator[Path]:
-    """Photos in a folder and its folders, sorted; links to folders are not followed."""
+def _photos_below(folder: Path, root: Path) -> Iterator[Path]:
+    """Photos in a folder and its folders, sorted; links to folders are not followed.
+
+    One to a folder outside ``root`` is refused, since its photos would be missing without a word;
+    what a link inside shows is in the data set already.
+    """
+    real = os.path.realpath(root)
     for where, folders, files in os.walk(folder, onerror=_refuse_folder):
         folders[:] = sorted(name for name in folders if not _is_debris(Path(name)))
+        for inner in (Path(where, name) for name in folders):
+            if inner.is_symlink() and not _is_within(inner, real):
+                raise _link_outside(inner, root)
         for name in sorted(files):
             photo = Path(where, name)
             if is_photo_path(photo) and not _is_debris(photo) and photo.is_file():
@@ -221,7 +251,8 @@ def _from_csv(path: Path, tasks: Sequence[str], taxonomy: Taxonomy) -> Dataset:
             f"{path}: not one of its {len(samples):,} photos is there; the first is looked for at "
             f"{samples[0].path}. Paths are relative to the CSV's folder or its images/"
         )
-    return _dataset(path.parent, samples, wanted, taxonomy)
+    unread = [name for name in columns if name and name not in (*_FIXED_COLUMNS, *wanted)]
+    return replace(_dataset(path.parent, samples, wanted, taxonomy), unread=tuple(unread))
 
 
 def _delimiter(header: str) -> str:
@@ -349,9 +380,13 @@ def _refuse_links_outside(root: Path, samples: list[Sample]) -> None:
         if parent not in inside:  # one look per folder, not per photo
             inside[parent] = _is_within(parent, real)
         if not inside[parent] or (path.is_symlink() and not _is_within(path, real)):
-            raise DatasetError(
-                f"{path} is reached by a link that leaves {root}; copy the photos into the folder"
-            )
+            raise _link_outside(path, root)
+
+
+def _link_outside(path: Path, root: Path) -> DatasetError:
+    return DatasetError(
+        f"{path} is reached by a link that leaves {root}; copy the photos into the folder"
+    )
 
 
 def _is_within(path: Path, real_root: str) -> bool:

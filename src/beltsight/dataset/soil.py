@@ -23,7 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beltsight.card import content_hash
-from beltsight.dataset.index import Dataset
+from beltsight.dataset.duplicates import find_exact, join
+from beltsight.dataset.index import Dataset, as_cell
+from beltsight.dataset.scan import linked, same_group
 from beltsight.dataset.soil_folder import (
     begin,
     check_folder,
@@ -118,6 +120,8 @@ class _Source:
     sample: Sample
     name: str
     stratum: str
+    is_kept: bool
+    group: str = ""
     digest: str = ""
     has_item: bool = False
     error: str = ""
@@ -147,8 +151,9 @@ def soil_dataset(
         The summary.
 
     Raises:
-        DatasetError: ``out`` holds something else, cannot be written, or no photo shows an item
-            whose outline can be trusted.
+        DatasetError: ``out`` holds something else, cannot be written, no photo shows an item
+            whose outline can be trusted, a photo's name is not UTF-8, or the mask of a photo
+            that is kept cannot be read.
         ConfigError: an unknown kind of dirt.
         TaxonomyError: the data set has other levels of contamination than simulated dirt.
     """
@@ -158,11 +163,12 @@ def soil_dataset(
             check_levels(task.classes, str(dataset.root), all_needed=task.ordered)
     _check_kinds(options.kinds, chosen)
     check_folder(out)
-    sources = [_Source(s, dataset.shown_path(s), _stratum(dataset, s)) for s in dataset.samples]
+    sources = [_source(dataset, sample, options) for sample in dataset.samples]
     with ThreadPoolExecutor(workers) as pool:
         # In chunks: all at once would queue every photo, and go on when interrupted.
         for done, _ in enumerate(_mapped(pool, _read_digest, sources), 1):
             progress("reading photos", done, len(sources))
+        _name_groups(sources)
         begin(out, _plan_digest(sources, options, chosen))
         for done, _ in enumerate(_mapped(pool, _look_for_item, sources), 1):
             progress("finding items", done, len(sources))
@@ -174,8 +180,7 @@ def soil_dataset(
             keep_row(out, row)
             rows[row["path"]] = row
             progress("soiling", done, len(jobs))
-    kept = [s for s in sources if not s.error and (options.originals or not _is_clean(s.sample))]
-    originals = [_keep_original(source, out) for source in kept]
+    originals = [_keep_original(s, out) for s in sources if s.is_kept and not s.error]
     tasks = dict.fromkeys([*(task.name for task in dataset.tasks), _LEVEL, _DIRT])
     write_labels(out, ["path", *tasks, *_OWN_COLUMNS], [*originals, *rows.values()])
     return _summary(out, sources, rows, len(originals))
@@ -211,11 +216,40 @@ def _check_kinds(kinds: Sequence[str], settings: DirtSettings) -> None:
         )
 
 
+def _source(dataset: Dataset, sample: Sample, options: SoilOptions) -> _Source:
+    name = as_cell(dataset.shown_path(sample))
+    return _Source(
+        sample, name, _stratum(dataset, sample), options.originals or not _is_clean(sample)
+    )
+
+
 def _read_digest(source: _Source) -> None:
     try:
         source.digest = content_hash(read_photo_bytes(source.sample.path))
     except ImageError as error:
         source.error = str(error)
+        return
+    if source.is_kept and source.sample.mask:
+        _read_mask(source, source.sample.mask)  # it is copied last: say now that it cannot be
+
+
+def _read_mask(source: _Source, mask: Path) -> bytes:
+    try:
+        return read_photo_bytes(mask)
+    except ImageError as error:
+        raise DatasetError(f"mask of {source.name}: {error}") from error
+
+
+def _name_groups(sources: Sequence[_Source]) -> None:
+    """A photo without a group is one of its own, but byte-identical copies are one item.
+
+    Else a copy of a training photo could be held out, and its dirt recognised with the item.
+    """
+    copies = find_exact([source.digest or None for source in sources])
+    links = [*same_group([source.sample for source in sources]), *linked(copies)]
+    for source, place in zip(sources, join(len(sources), links), strict=True):
+        first = sources[place]
+        source.group = first.sample.group or first.name
 
 
 def _look_for_item(source: _Source) -> None:
@@ -290,7 +324,7 @@ def _made_row(name: str, source: _Source, made: Varied) -> dict[str, Any]:
         **source.sample.labels,
         **{_LEVEL: "", _DIRT: ""},
         **made.labels,
-        "group": source.sample.group or source.name,
+        "group": source.group,
         "split": source.sample.split or "",
         "source": source.name,
         "share": f"{made.share:.6f}",
@@ -299,9 +333,9 @@ def _made_row(name: str, source: _Source, made: Varied) -> dict[str, Any]:
     }
 
 
-def mask_name(path: str) -> str:
-    """Where the mask of a made photo lies, relative to the folder."""
-    return f"masks/{path}.png"
+def mask_name(path: str, suffix: str = ".png") -> str:
+    """Where the mask of a photo lies, relative to the folder; those of made photos are PNG."""
+    return f"masks/{path}{suffix}"
 
 
 def _made_name(source: _Source, variant: int) -> str:
@@ -310,13 +344,17 @@ def _made_name(source: _Source, variant: int) -> str:
 
 
 def _keep_original(source: _Source, out: Path) -> dict[str, Any]:
-    name = f"images/{source.name}"
+    name, own = f"images/{source.name}", source.sample.mask
     write_file(out / name, read_photo_bytes(source.sample.path))
+    mask = mask_name(name, own.suffix) if own else ""
+    if own:
+        write_file(out / mask, _read_mask(source, own))
     return {
         "path": name,
         **source.sample.labels,
-        "group": source.sample.group or source.name,
+        "group": source.group,
         "split": source.sample.split or "",
+        "mask": mask,
         "source": source.name,
     }
 

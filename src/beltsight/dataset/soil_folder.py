@@ -90,7 +90,7 @@ def write_labels(out: Path, columns: Sequence[str], rows: Iterable[dict[str, Any
     """``labels.csv``, by which the data set is complete.
 
     Raises:
-        DatasetError: it cannot be written.
+        DatasetError: it cannot be written; nothing half written is left.
     """
     draft = out / f".{LABELS_FILE}.part"
     try:
@@ -101,4 +101,6 @@ def write_labels(out: Path, columns: Sequence[str], rows: Iterable[dict[str, Any
         draft.replace(out / LABELS_FILE)
     except OSError as error:
         raise DatasetError(f"{out}: cannot be written: {error.strerror}") from error
+    finally:
+        draft.unlink(missing_ok=True)  # there only where something went wrong
     (out / _ROWS_FILE).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beltsight.dataset.duplicates import find_exact, hash_file, join
-from beltsight.dataset.index import Dataset
+from beltsight.dataset.index import Dataset, as_cell
 from beltsight.dataset.scan import Progress, find_duplicates, linked, same_group, scan_photos
 from beltsight.errors import ConfigError, DatasetError, ImageError, SplitError
 from beltsight.records import SPLITS, Sample
@@ -187,7 +187,10 @@ def assign(
 
 
 def write_splits(dataset: Dataset, out: Path, *, force: bool = False) -> None:
-    """Write a CSV that :func:`beltsight.load_dataset` reads: path, tasks, group, split.
+    """Write a CSV that :func:`beltsight.load_dataset` reads: path, tasks, group, split, masks.
+
+    The column ``mask`` is there where any photo has one. Other columns are not known to the
+    data set and are left out, see its ``unread``.
 
     Args:
         dataset: with splits.
@@ -195,24 +198,29 @@ def write_splits(dataset: Dataset, out: Path, *, force: bool = False) -> None:
         force: write over a file that is there.
 
     Raises:
-        DatasetError: the file is there, cannot be written, or a photo does not lie below it.
+        DatasetError: the file is there, cannot be written, a photo or mask does not lie below
+            it, or has a name that is not UTF-8.
     """
     check_target(dataset, out, force=force)
     tasks = [task.name for task in dataset.tasks]
+    masks = ["mask"] if any(sample.mask for sample in dataset.samples) else []
     rows = []
     for sample in dataset.samples:
         labels = [sample.labels.get(task, "") for task in tasks]
         rows.append([_below(sample.path, out), *labels, sample.group or "", sample.split or ""])
+        if masks:
+            rows[-1].append(_below(sample.mask, out) if sample.mask else "")
     draft = out.with_name(f".{out.name}.part")
     try:
         with draft.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["path", *tasks, "group", "split"])
+            writer.writerow(["path", *tasks, "group", "split", *masks])
             writer.writerows(rows)
         draft.replace(out)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise DatasetError(f"{out}: cannot be written: {error.strerror}") from error
+    finally:
+        draft.unlink(missing_ok=True)  # there only where something went wrong
 
 
 def check_target(dataset: Dataset, out: Path, *, force: bool = False) -> None:
@@ -225,13 +233,13 @@ def check_target(dataset: Dataset, out: Path, *, force: bool = False) -> None:
         raise DatasetError(f"{out} is there already; give another --out, or --force to replace it")
     if not out.parent.is_dir():
         raise DatasetError(f"{out}: its folder does not exist")
-    for sample in dataset.samples:
-        _below(sample.path, out)
+    for path in (path for sample in dataset.samples for path in (sample.path, sample.mask) if path):
+        _below(path, out)
 
 
 def _below(photo: Path, out: Path) -> str:
     try:
-        return photo.absolute().relative_to(out.absolute().parent).as_posix()
+        return as_cell(photo.absolute().relative_to(out.absolute().parent).as_posix())
     except ValueError as error:
         raise DatasetError(
             f"{photo} does not lie below {out.parent}; write the CSV to the data set's folder"

@@ -14,6 +14,7 @@ from beltsight.dataset.health import (
     Duplicate,
     Finding,
     HealthReport,
+    PartedGroup,
     PhotoRef,
     SuspectPhoto,
     TaskHealth,
@@ -109,6 +110,7 @@ def check_page(report: HealthReport, dataset: Dataset, *, taxonomy: Taxonomy | N
         tasks=[_task(task, taxonomy) for task in report.tasks],
         conflicting=conflicting,
         leaking=leaking,
+        parted=_parted(report.parted_groups, paths),
         n_leaking=sum(1 for d in report.leaking if not d.conflicts),
         others=_duplicates(others, paths),
         n_others=len(others),
@@ -150,6 +152,11 @@ def _verdict(report: HealthReport) -> list[str]:
         said.append(
             f"{len(report.leaking)} duplicates lie across splits: a test figure counts photos "
             "that the model may have learned by heart. Split again with 'beltsight split'."
+        )
+    if report.parted_groups:
+        said.append(
+            f"{len(report.parted_groups)} groups lie across splits: a test figure counts photos of "
+            "items that the model learned from. Split again with 'beltsight split'."
         )
     if report.conflicting:
         said.append(
@@ -200,6 +207,16 @@ def _duplicates(
 ) -> list[tuple[Duplicate, list[Shown]]]:
     """With the first two photos of each; a third byte-identical copy shows nothing new."""
     return [(d, [_shown(photo, paths) for photo in d.photos[:2]]) for d in found[:MOST_PHOTOS]]
+
+
+def _parted(
+    found: Sequence[PartedGroup], paths: dict[str, Path]
+) -> list[tuple[PartedGroup, list[Shown]]]:
+    """With a photo of the first split and one of the last: train and test, where it is in both."""
+    return [
+        (group, [_shown(photo, paths) for photo in (group.photos[0], group.photos[-1])])
+        for group in found[:MOST_PHOTOS]
+    ]
 
 
 def _suspects(
