@@ -80,7 +80,16 @@ def test_too_many_bytes_are_refused_unread(tmp_path: Path, monkeypatch: pytest.M
         prepare(b"\xff" * 11)
 
 
-@pytest.mark.parametrize("form", ["WEBP", "TIFF", "CMYK JPEG", "plain PPM"])
+def run_length_bmp(width: int, height: int, runs: bytes) -> bytes:
+    """A BMP of 8-bit runs, each two bytes: its length and a grey."""
+    greys = b"".join(bytes((grey, grey, grey, 0)) for grey in range(256))
+    start, form = 14 + 40 + len(greys), (1, 8, 1)  # planes, bits, run-length
+    sizes = (width, height, *form, len(runs), 0, 0, 256, 0)
+    head = struct.pack("<IHHI", start + len(runs), 0, 0, start)
+    return b"BM" + head + struct.pack("<IiiHHIIiiII", 40, *sizes) + greys + runs
+
+
+@pytest.mark.parametrize("form", ["WEBP", "TIFF", "CMYK JPEG", "plain PPM", "run-length BMP"])
 def test_forms_whose_decoders_are_hungry_have_bounds_of_their_own(form: str) -> None:
     stream = io.BytesIO()
     if form == "WEBP":
@@ -89,8 +98,10 @@ def test_forms_whose_decoders_are_hungry_have_bounds_of_their_own(form: str) -> 
         Image.new("1", (6_000, 6_001)).save(stream, "TIFF", compression="group4")
     elif form == "CMYK JPEG":
         Image.new("CMYK", (8_000, 6_001)).save(stream, "JPEG")
-    else:
+    elif form == "plain PPM":
         stream.write(b"P2 2000 2001 255\n1 1 1")
+    else:
+        stream.write(run_length_bmp(2_000, 2_001, b"\xff\x07" * 10))
     with pytest.raises(TooLargeError, match="the limit of this kind of file is"):
         prepare(stream.getvalue())
 
@@ -130,6 +141,29 @@ def bomb_png(path: Path) -> None:
     path.write_bytes(png_claiming(8_000, 8_000, b"\0" * (8_000 * 24_001)))
 
 
+def short_runs_bmp(path: Path) -> None:
+    """A run for each pixel."""
+    row = b"".join(bytes((1, 8 * column % 251)) for column in range(2_000))
+    path.write_bytes(run_length_bmp(2_000, 2_000, (row + b"\0\0") * 2_000 + b"\0\1"))
+
+
+def netpbm(magic: str, side: int, white: int) -> Callable[[Path], None]:
+    """Binary, of 12 or 16 bits."""
+
+    def save(path: Path) -> None:
+        row = np.arange(side) * white // side
+        rows = np.repeat(row.astype(">u2"), 3 if magic == "P6" else 1).tobytes() * side
+        path.write_bytes(f"{magic} {side} {side} {white}\n".encode() + rows)
+
+    return save
+
+
+def plain_pgm(path: Path) -> None:
+    """Numbers as text."""
+    row = b"".join(b"%d\n" % column for column in range(2_000))
+    path.write_bytes(b"P2 2000 2000 4095\n" + row * 2_000)
+
+
 EXIF_TURNED = Image.Exif()
 EXIF_TURNED[0x0112] = 6
 LARGEST: dict[str, Callable[[Path], None]] = {
@@ -143,7 +177,12 @@ LARGEST: dict[str, Callable[[Path], None]] = {
     "PNG 16-bit": saved("I;16", "PNG", compress_level=1),
     "GIF": saved("P", "GIF"),
     "BMP": saved("RGB", "BMP"),
+    "BMP run-length": short_runs_bmp,
     "PPM": saved("RGB", "PPM"),
+    "PPM 12-bit": netpbm("P6", 6_500, 4_095),
+    "PGM as text": plain_pgm,
+    "PGM 12-bit": netpbm("P5", 8_000, 4_095),
+    "PGM 16-bit": netpbm("P5", 8_000, 65_535),
     "TIFF RGBA": saved("RGBA", "TIFF", side=6_000, compression="tiff_lzw"),
     "TIFF 16-bit RGBA": deep_tiff,
     "WebP": saved("RGB", "WEBP", side=4_472, method=0),

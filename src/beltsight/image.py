@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Union
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from beltsight.errors import ConfigError, DecodeError, ImageError, TooLargeError
+from beltsight.image_headers import jpeg_keeps_its_scans, tiff_tile_size
+from beltsight.image_netpbm import deep_netpbm_rows
+from beltsight.image_rgb import rgb, strip_as_rgb
 from beltsight.records import Photo
 
 if TYPE_CHECKING:
     from PIL import Image
+    from PIL.ImageFile import ImageFile
 
 Source: TypeAlias = Union[str, "os.PathLike[str]", bytes, Photo, "Image.Image"]
 _Size: TypeAlias = tuple[int, int]
@@ -35,15 +38,16 @@ MAX_BYTES = 256_000_000
 # Decoders that hold the photo several times over: all of a frame, or of a strip at 16 bits.
 _FORMAT_PIXELS = {"WEBP": 20_000_000, "TIFF": 36_000_000}
 _CMYK_JPEG_PIXELS = 48_000_000  # a progressive one holds two bytes per pixel and ink
+# One of several scans that is too narrow to be reduced: as many bytes again for Pillow's pixels.
+_SCANS_JPEG_PIXELS = {"RGB": 44_000_000, "CMYK": 36_000_000}
 _PLAIN_PPM_PIXELS = 4_000_000  # numbers as text: a second for each million
+_PYTHON_DECODERS = ("ppm_plain", "bmp_rle")  # run lengths take about as long
 # Formats of cameras and the web only: no vector or document formats, whose decoders run programs.
 # MPO (two JPEGs in a file) opens by way of JPEG; named here it would be a KeyError for all others.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
 )
-# A viewer shows what is transparent on its page, and a page is white.
-_PAGE = 255
 _STRIP_PIXELS = 1_000_000
 _ORIENTATION_TAG = 0x0112
 # For each EXIF orientation: the photo as it is stored, as a view of the upright one.
@@ -149,9 +153,12 @@ def _decode(source: Source, enough: _Size | None) -> tuple[Photo, _Size]:
     with _translated(name), _opened(source, name) as image:
         size = image.size
         _check_size(size, name, _pixel_limit(image))
+        _check_tiles(image, name)
         if enough is not None and image.format in ("JPEG", "MPO"):
             # The decoder leaves out the high frequencies of each block: several times faster.
             image.draft(None, (max(enough), max(enough)))
+            if jpeg_keeps_its_scans(image):
+                _check_size(image.size, name, _SCANS_JPEG_PIXELS.get(image.mode, MAX_PIXELS))
         return _as_shown(image, size, name, enough)
 
 
@@ -216,7 +223,7 @@ def read_photo_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 @contextmanager
-def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image.Image]:
+def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[ImageFile]:
     from PIL import Image
 
     with _stream(source, name) as stream, Image.open(stream, formats=FORMATS) as image:
@@ -266,14 +273,23 @@ def _translated(name: str) -> Iterator[None]:
         ) from error
 
 
-def _pixel_limit(image: Image.Image) -> int:
+def _pixel_limit(image: ImageFile) -> int:
     """What the decoder of an opened file can take in bounded memory and time."""
     if image.format in ("JPEG", "MPO") and image.mode == "CMYK":
         return _CMYK_JPEG_PIXELS
-    tiles = getattr(image, "tile", None)
-    if tiles and tiles[0][0] == "ppm_plain":
+    if image.tile and image.tile[0].codec_name in _PYTHON_DECODERS:
         return _PLAIN_PPM_PIXELS
     return _FORMAT_PIXELS.get(image.format or "", MAX_PIXELS)
+
+
+def _check_tiles(image: ImageFile, name: str) -> None:
+    """A TIFF's decoder sets a whole tile aside, however small the photo in it is."""
+    width, height = tiff_tile_size(image, name) if image.format == "TIFF" else (0, 0)
+    limit = _FORMAT_PIXELS["TIFF"]
+    if width * height > limit:
+        raise TooLargeError(
+            f"{name}: tiles of {width} x {height} pixels; the limit is {limit:,}, save it in strips"
+        )
 
 
 def _check_size(size: tuple[int, int], name: str, limit: int = MAX_PIXELS) -> None:
@@ -295,14 +311,19 @@ def _as_shown(
     image: Image.Image, size: _Size, name: str, enough: _Size | None
 ) -> tuple[Photo, _Size]:
     """As :func:`_decode`; ``size`` is the (width, height) that the file states."""
-    image.load()
+    read = deep_netpbm_rows(image)
+    if read is None:
+        image.load()
     width, height = image.size
     orientation = _orientation(image)
     upright_size = size if orientation >= 5 else size[::-1]
 
     def rows(top: int, bottom: int) -> Photo:
-        part = image if bottom - top == height else image.crop((0, top, width, bottom))
-        return _strip_as_shown(part, name)
+        if read:
+            part = read(top, bottom)
+        else:
+            part = image if bottom - top == height else image.crop((0, top, width, bottom))
+        return strip_as_rgb(part, image, name)
 
     return _assemble(height, width, rows, enough, orientation), upright_size
 
@@ -323,7 +344,7 @@ def _array_as_shown(array: np.ndarray[Any, Any], enough: _Size | None) -> tuple[
     is_rgb = array.dtype == np.uint8 and array.shape[2:] == (3,)
     if is_rgb and _reduction(width, height, enough) == 1:
         return np.ascontiguousarray(array), (height, width)
-    photo = _assemble(height, width, lambda top, bottom: _rgb(array[top:bottom]), enough)
+    photo = _assemble(height, width, lambda top, bottom: rgb(array[top:bottom]), enough)
     return photo, (height, width)
 
 
@@ -353,7 +374,7 @@ def _assemble(
 def _reduced(photo: Photo, factor: int) -> Photo:
     """Means over squares of ``factor`` pixels a side."""
     size = (-(-photo.shape[1] // factor), -(-photo.shape[0] // factor))
-    return photo if factor == 1 else _rgb(cv2.resize(photo, size, interpolation=cv2.INTER_AREA))
+    return photo if factor == 1 else rgb(cv2.resize(photo, size, interpolation=cv2.INTER_AREA))
 
 
 def _reduction(width: int, height: int, enough: _Size | None) -> int:
@@ -368,33 +389,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # a damaged tag block says nothing of the pixels
         return 1
     return value if isinstance(value, int) and value in _STORED else 1
-
-
-def _strip_as_shown(strip: Image.Image, name: str) -> Photo:
-    if strip.mode.startswith("I") or strip.mode == "F":
-        return _rgb(_deep_grey(np.asarray(strip), strip.mode, name))
-    mode = "RGBA" if strip.has_transparency_data else "RGB"
-    return _rgb(np.asarray(strip if strip.mode == mode else strip.convert(mode)))
-
-
-def _deep_grey(values: np.ndarray[Any, Any], mode: str, name: str) -> NDArray[np.uint16]:
-    """16-bit grey in any of Pillow's modes -> uint16."""
-    if mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise DecodeError(
-            f"{name}: pixel type {mode!r} has no defined brightness; save it as 8 or 16 bits"
-        )
-    return values.astype(np.uint16)
-
-
-def _rgb(array: np.ndarray[Any, Any]) -> Photo:
-    """Uint8 or uint16 grey, RGB or RGBA -> uint8 RGB on a white page."""
-    photo = (array >> 8).astype(np.uint8) if array.dtype == np.uint16 else array
-    if photo.ndim == 2:
-        photo = photo[:, :, None]
-    if photo.shape[2] == 1:
-        return np.repeat(photo, 3, axis=2)
-    if photo.shape[2] == 4:
-        alpha = photo[:, :, 3:].astype(np.uint16)
-        mixed = photo[:, :, :3] * alpha + _PAGE * (255 - alpha)  # at most 255 * 255
-        return ((mixed + 127) // 255).astype(np.uint8)
-    return photo
