@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from tests.cli.program import spawn
+from tests.cli.program import beltsight, spawn
 from tests.train.photosets import TINY, write_photoset
+
+from beltsight.config import ASSETS
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +83,30 @@ def test_a_wrong_command_line_is_one_sentence(
     run = spawn("train", data, "--out", tmp_path / "x", "--config", config, *arguments)
     assert run.returncode == status and message in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_the_next_command_names_what_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from beltsight.train import run as run_module
+
+    def fake(dataset: object, out: Path, settings: object, **_: object) -> SimpleNamespace:
+        card = SimpleNamespace(tasks=())
+        figures: dict[str, object] = {"tasks": {}}
+        return SimpleNamespace(model=out / "model.onnx", metrics=figures, card=card, unreadable=())
+
+    monkeypatch.setattr(run_module, "run_training", fake)
+    data = write_photoset(tmp_path / "data", 4)
+    table, out = data / "images" / "my photos.csv", tmp_path / "a run"
+    names = [f"{kind}/{index}.png" for kind in ("glass", "paper") for index in range(3)]
+    rows = [f"{name},{name.split('/')[0]},{'test' if '2' in name else 'train'}" for name in names]
+    table.write_text("\n".join(["path,material,split", *rows]) + "\n", encoding="utf-8")
+    given = ("--task", "material", "--taxonomy", ASSETS / "taxonomy.toml")
+    ended = beltsight("train", table, "--out", out, *given)
+    assert ended.status == 0, ended.err
+    command = next(x for x in ended.out.splitlines() if x.startswith("next:")).removeprefix("next:")
+    words = ["beltsight", "evaluate", out / "model.onnx", table, *given, "--out", out / "test"]
+    assert shlex.split(command) == [str(word) for word in words]
 
 
 def test_debug_shows_the_trace(data: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +13,16 @@ from safetensors.torch import load_file
 from tests.train.photosets import write_photoset
 from tests.train.tiny_settings import tiny
 
-from beltsight.train.activations import CachePlanned, CacheProgress
-from beltsight.train.feed import CACHE_FOLDER, CachedFeed, Feeds, PhotoFeed
+from beltsight.train import feed as feed_module
+from beltsight.train.activations import CachePlanned, CacheProgress, Trunk
+from beltsight.train.feed import CACHE_FOLDER, NOTES_FILE, CachedFeed, Feeds, PhotoFeed
 from beltsight.train.loop import BatchDone, Event
 from beltsight.train.network import Network
 from beltsight.train.photos import PreparedPhotos
 from beltsight.train.precision import Precision
 from beltsight.train.run import Run, run_training
 from beltsight.train.settings import TrainSettings
+from beltsight.train.trunk_engine import choose_trunk
 
 STAGES = (
     {"learn": "heads", "epochs": 2, "learning_rate": 0.01, "views": 2},
@@ -147,6 +151,78 @@ def test_both_feeds_give_the_same_photos_in_the_same_order(
     )
 
 
+@pytest.mark.parametrize("values", [{"backbone_args": {"pad_type": "same"}}, {"backbone": "x"}])
+def test_equal_weights_built_otherwise_have_another_cache(
+    prepared: PreparedPhotos, tmp_path: Path, network: Network, values: dict[str, object]
+) -> None:
+    kept = tmp_path / "kept"
+    for changed in ({}, values):
+        settings = tiny(stages=STAGES[:1], cache_folder=str(kept), **changed)
+        open_feeds(prepared, settings, tmp_path).open(network, 0, frozenset())
+    assert len(list(kept.iterdir())) == 2
+
+
+def test_the_same_photos_split_elsewhere_have_another_cache(
+    prepared: PreparedPhotos, tmp_path: Path, network: Network
+) -> None:
+    settings = tiny(stages=({**STAGES[0], "views": 1},), cache_folder=str(tmp_path / "kept"))
+    for border in (8, 6):
+        train = part_of(prepared, slice(0, border), tmp_path / "train")
+        val = part_of(prepared, slice(border, 10), tmp_path / "val")
+        open_feeds(train, settings, tmp_path, val).open(network, 0, frozenset())
+        # Else two photos that were learned from, and are augmented, would validate.
+        assert len(list((tmp_path / "kept").iterdir())) == {8: 1, 6: 2}[border]
+
+
+def test_a_resumed_run_takes_the_engine_it_had(
+    prepared: PreparedPhotos, tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[str] = []
+
+    def choose(*given: Any) -> Trunk:
+        known.append(given[-1])
+        return Named(choose_trunk(*given), "the faster one then")
+
+    monkeypatch.setattr(feed_module, "choose_trunk", choose)
+    float32, bfloat16 = (Precision(torch.device("cpu"), each) for each in (False, True))
+    settings = tiny(stages=STAGES[:1])
+
+    def start(precision: Precision) -> Feeds:
+        feeds = Feeds(prepared, prepared, settings, tmp_path, precision, lambda _: None)
+        feeds.open(network, 0, frozenset())
+        return feeds
+
+    for precision in (float32, float32, bfloat16, float32):
+        feeds = start(precision)
+    assert known == ["", "the faster one then", "", "the faster one then"]
+    for damage in ("{", "[]", '{"x": 1}'):
+        (tmp_path / NOTES_FILE).write_text(damage, encoding="utf-8")
+        start(float32)
+    assert known[4:] == [""] * 3
+    feeds.close()
+    assert not (tmp_path / NOTES_FILE).exists()
+
+
+@dataclass
+class Named:
+    """A trunk under another name."""
+
+    trunk: Trunk
+    name: str
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.trunk(inputs)
+
+
+def part_of(photos: PreparedPhotos, rows: slice, file: Path) -> PreparedPhotos:
+    pixels = photos.pixels()[rows]
+    file.write_bytes(pixels.tobytes())
+    return replace(
+        photos, file=file, shape=(len(pixels), *photos.shape[1:]), labels=photos.labels[rows],
+        samples=photos.samples[rows], hashes=photos.hashes[rows],
+    )  # fmt: skip
+
+
 @pytest.fixture
 def network(prepared: PreparedPhotos) -> Network:
     from beltsight.records import TaskSpec
@@ -157,6 +233,11 @@ def network(prepared: PreparedPhotos) -> Network:
     return build_network(tiny(), tasks, pretrained=False)
 
 
-def open_feeds(photos: PreparedPhotos, settings: TrainSettings, folder: Path) -> Feeds:
+def open_feeds(
+    photos: PreparedPhotos,
+    settings: TrainSettings,
+    folder: Path,
+    val: PreparedPhotos | None = None,
+) -> Feeds:
     precision = Precision(torch.device("cpu"), False)
-    return Feeds(photos, photos, settings, folder, precision, lambda _: None)
+    return Feeds(photos, val or photos, settings, folder, precision, lambda _: None)

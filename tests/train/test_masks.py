@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tests.train.tiny_settings import tiny
 
 import beltsight
-from beltsight.errors import BeltsightError, ConfigError, DatasetError
+from beltsight.errors import BeltsightError, ConfigError, DatasetError, ResumeError
 from beltsight.train.augment import STRENGTHS, make_augmentation
 from beltsight.train.loop import BatchDone, Event
 from beltsight.train.loss import place_loss
@@ -193,6 +193,28 @@ def test_stages_that_keep_activations_go_without(soiled: Path, tmp_path: Path) -
     stages = ({"learn": "heads", "epochs": 1, "learning_rate": 0.01, "views": 2}, LEARN_ALL)
     run = run_training(soiled, tmp_path / "x", tiny(stages=stages, mask_weight=1.0))
     assert len(run.history) == 3
+
+
+def test_a_run_in_which_nothing_learns_from_masks_is_refused(soiled: Path, tmp_path: Path) -> None:
+    stages = [
+        {"learn": learn, "epochs": 1, "learning_rate": 0.01, "views": 1} for learn in ("heads", 1)
+    ]
+    with pytest.raises(ConfigError, match=r"every stage keeps activations.*'all'.*mask_weight = 0"):
+        run_training(soiled, tmp_path / "x", tiny(stages=stages, mask_weight=1.0))
+
+
+def test_a_run_does_not_go_on_with_other_masks(soiled: Path, tmp_path: Path) -> None:
+    settings = tiny(stages=(LEARN_ALL,), mask_weight=1.0)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, BatchDone) and event.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(soiled, tmp_path / "x", settings, watch=stop)
+    cv2.imwrite(str(soiled / "3-mask.png"), np.full((48, 64), 255, np.uint8))
+    with pytest.raises(ResumeError, match="other settings or other data"):
+        run_training(soiled, tmp_path / "x", settings, resume=True)
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,13 @@ def test_epochs_are_those_of_the_last_stage(tmp_path: Path) -> None:
         load_settings(file, {"epochs": 0})
 
 
+@pytest.mark.parametrize("stages", [3, "heads", [], [3], ["heads"], {"learn": "heads"}])
+def test_epochs_of_what_is_no_list_of_stages_are_refused(stages: object) -> None:
+    with pytest.raises(ConfigError, match="stages") as refused:
+        load_settings(overrides={"stages": stages, "epochs": 2})
+    assert "epochs" not in str(refused.value)
+
+
 @pytest.mark.parametrize("name", ["quick", "full"])
 def test_a_recipe_lies_under_file_and_options(name: str, tmp_path: Path) -> None:
     plain = load_settings(recipe=name)

@@ -9,12 +9,13 @@ from safetensors.torch import load_file
 from tests.train.photosets import write_photoset
 from tests.train.tiny_settings import tiny
 
-from beltsight.errors import ConfigError
+from beltsight.errors import ConfigError, DivergedError
 from beltsight.records import TaskSpec
 from beltsight.train import loop
-from beltsight.train.checkpoint import save_checkpoint
+from beltsight.train.checkpoint import load_checkpoint, save_checkpoint
 from beltsight.train.feed import Feed
 from beltsight.train.loop import Fit
+from beltsight.train.loss import masked_loss
 from beltsight.train.network import Network, build_network
 from beltsight.train.optimize import make_optimizer
 from beltsight.train.run import run_training
@@ -199,6 +200,34 @@ def test_a_kill_between_two_files_changes_nothing(
     for file in ("best.safetensors", "checkpoint.safetensors"):
         whole, cut = (load_file(tmp_path / name / file) for name in ("whole", "cut"))
         assert all(torch.equal(whole[key], cut[key]) for key in whole)
+
+
+def test_a_run_that_diverges_keeps_its_best_epoch(
+    photoset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", 1e6)
+    accuracies = (0.6, 0.9)
+    validated: list[dict[str, torch.Tensor]] = []
+    steps: list[None] = []
+
+    def validate(self: Fit, network: Network, feed: Feed) -> tuple[float, float]:
+        validated.append({name: value.clone() for name, value in network.state_dict().items()})
+        return 1.0, accuracies[self._state.epoch]
+
+    def diverging(*given: Any, **named: Any) -> torch.Tensor:
+        steps.append(None)
+        return masked_loss(*given, **named) * (float("nan") if len(steps) == 8 else 1.0)
+
+    monkeypatch.setattr(Fit, "_validate", validate)
+    monkeypatch.setattr(loop, "masked_loss", diverging)
+    with pytest.raises(DivergedError, match=r"epoch 3, step 2.*The best epoch before is kept"):
+        run_training(photoset, tmp_path / "x", tiny())
+    best = load_file(tmp_path / "x" / "best.safetensors")
+    assert all(torch.equal(best[name], validated[1][name]) for name in best)
+    # No complete epoch has the weights of this moment: the checkpoint is the one before.
+    kept, state = load_checkpoint(tmp_path / "x" / "checkpoint.safetensors")
+    assert state["epoch"] == 1
+    assert all(torch.equal(kept[f"average/{name}"], validated[0][name]) for name in best)
 
 
 def test_a_stage_for_a_task_that_nobody_labels_is_said(photoset: Path, tmp_path: Path) -> None:

@@ -67,3 +67,19 @@ def test_an_engine_that_answers_otherwise_is_not_taken(
     honest = OnnxTrunk.__call__
     monkeypatch.setattr(OnnxTrunk, "__call__", lambda self, x: honest(self, x) + 1.0)
     assert isinstance(choose_trunk(network, FLOAT32, cut_of(network), None, 10**6), TorchTrunk)
+
+
+def test_an_engine_that_was_chosen_before_is_taken_though_slower(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed, cut = trunk_engine._timed, cut_of(network)
+
+    def clock(trunk: object, photos: torch.Tensor) -> tuple[torch.Tensor, float]:
+        return timed(trunk, photos)[0], 0.1 if isinstance(trunk, TorchTrunk) else 0.2  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trunk_engine, "_timed", clock)
+    taken = choose_trunk(network, FLOAT32, cut, None, 3, known="onnxruntime-cpu")
+    assert isinstance(taken, OnnxTrunk) and taken.name == "onnxruntime-cpu"
+    monkeypatch.setattr(trunk_engine, "_timed", lambda *_: pytest.fail("timed"))
+    plain = TorchTrunk(network, FLOAT32, cut, None)
+    assert choose_trunk(network, FLOAT32, cut, None, 10**6, known=plain.name) == plain

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +13,7 @@ from beltsight.cli.dataset_options import TaskOption, TaxonomyOption
 
 if TYPE_CHECKING:
     from beltsight.dataset import Dataset
+    from beltsight.train.run import Run
     from beltsight.train.settings import TrainSettings
 
 
@@ -78,7 +81,8 @@ def command(
     require_train_extra()
     dataset = load_dataset(data, tasks=settings.tasks, taxonomy=load_taxonomy(taxonomy))
     about = {"name": name, "licence": licence, "notice": notice}
-    _train(dataset, out, settings, resume, about, as_json)
+    evaluation = _evaluation(out, data, settings.tasks, taxonomy)
+    _train(dataset, out, settings, resume, about, evaluation, as_json)
 
 
 def _train(
@@ -87,11 +91,11 @@ def _train(
     settings: TrainSettings,
     resume: bool,
     card: dict[str, str],
+    evaluation: str,
     as_json: bool,
 ) -> None:
     from beltsight.cli.console import note, print_json
     from beltsight.cli.training_progress import TrainingProgress
-    from beltsight.report.about import threshold_fact
     from beltsight.train.package import About
     from beltsight.train.run import run_training
 
@@ -111,6 +115,14 @@ def _train(
     if as_json:
         print_json({"model": str(run.model), "folder": str(run.folder), "val": run.metrics})
         return
+    _print_figures(run)
+    if "test" in dataset.splits:
+        typer.echo(f"next:  {evaluation}")
+
+
+def _print_figures(run: Run) -> None:
+    from beltsight.report.about import threshold_fact
+
     for task, figures in run.metrics["tasks"].items():
         low, high = figures["interval"]
         typer.echo(
@@ -121,5 +133,13 @@ def _train(
         if one.threshold is not None:
             typer.echo(f"{one.name}: abstains {threshold_fact(one)}")
     typer.echo(f"model: {run.model}")
-    if "test" in dataset.splits:
-        typer.echo(f"next:  beltsight evaluate {run.model} {dataset.root} --out {out / 'test'}")
+
+
+def _evaluation(out: Path, data: Path, tasks: Sequence[str], taxonomy: Path | None) -> str:
+    """The command, for a shell, that measures a run's model on the test split of its data."""
+    words = ["beltsight", "evaluate", str(out / "model.onnx"), str(data)]
+    for task in tasks:
+        words += ["--task", task]
+    if taxonomy is not None:
+        words += ["--taxonomy", str(taxonomy)]
+    return shlex.join([*words, "--out", str(out / "test")])

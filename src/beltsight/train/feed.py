@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -35,9 +35,10 @@ from beltsight.train.plan import cut_of
 from beltsight.train.precision import Precision
 from beltsight.train.settings import Stage, TrainSettings
 from beltsight.train.trunk import Cut
-from beltsight.train.trunk_engine import choose_trunk
+from beltsight.train.trunk_engine import choose_trunk, note_trunks, noted_trunks
 
 CACHE_FOLDER = "activations"
+NOTES_FILE = "trunks.json"
 _BATCH = 64
 
 
@@ -172,6 +173,8 @@ class Feeds:
         self._train, self._val, self._settings = train, val, settings
         self._own = not settings.cache_folder
         self._folder = folder / CACHE_FOLDER if self._own else Path(settings.cache_folder)
+        # Of the run, not of the cache: where the cache lies may change when a run goes on.
+        self._notes = folder / NOTES_FILE
         self._precision = precision
         self._watch = watch
         self._pixels = ""
@@ -193,7 +196,8 @@ class Feeds:
         return CachedFeed(activations, cut, self._train, self._settings, stage.views)
 
     def close(self) -> None:
-        """Remove activations that were kept for this run alone."""
+        """Remove what was kept for this run alone."""
+        self._notes.unlink(missing_ok=True)
         if self._own:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -220,7 +224,7 @@ class Feeds:
         if not self._pixels:
             self._pixels = pixels_digest([self._train, self._val])
         identity = augmentation_identity(self._train, self._settings, more)
-        key = cache_key([self._pixels, identity, views])
+        key = cache_key([self._pixels, identity, views, *self._layout()])
         photos = functools.partial(self._photos, views, more)
         rows = views * len(self._train) + len(self._val)
         activations: Activations | None = None
@@ -229,7 +233,13 @@ class Feeds:
             key = cache_key([key, cut.after, network.digest(without=cut.after)])
             # Chosen once: a trial takes time, and must not end otherwise in the next stage.
             if key not in self._trunks:
-                self._trunks[key] = choose_trunk(network, self._precision, cut, source, rows)
+                noted = cache_key([key, self._precision.name])
+                notes = noted_trunks(self._notes)
+                trunk = choose_trunk(
+                    network, self._precision, cut, source, rows, notes.get(noted, "")
+                )
+                note_trunks(self._notes, {**notes, noted: trunk.name})
+                self._trunks[key] = trunk
             trunk = self._trunks[key]
             key = cache_key([key, trunk.name])
             inputs = photos if activations is None else functools.partial(_rows, activations)
@@ -237,6 +247,13 @@ class Feeds:
             source = cut
         assert activations is not None
         return activations
+
+    def _layout(self) -> list[Any]:
+        """What activations depend on beside pixels, views and weights: how the backbone is built,
+        which equal weights do not tell, and where the augmented photos end."""
+        built = {"backbone", "backbone_args"}
+        values = self._settings.model_dump(mode="json", include=built)
+        return [values, len(self._train), len(self._val)]
 
     def _photos(self, views: int, more: frozenset[str], first: int) -> Iterator[Tensor]:
         """Photos of the cache's rows, from a row on."""

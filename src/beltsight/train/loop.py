@@ -294,10 +294,11 @@ class Fit:
 
     def _check_finite(self, loss: float, batch: int) -> None:
         if not -float("inf") < loss < float("inf"):
+            self._save_best()  # the checkpoint stays: these weights are of no complete epoch
             raise DivergedError(
                 f"the loss became {loss} in epoch {self._state.epoch + 1}, step {batch + 1}; "
                 "lower learning_rate, set clip_norm = 1, or use precision = 'float32'. "
-                "The last complete epoch is kept"
+                "The best epoch before is kept"
             )
 
     def _clip(self) -> None:
@@ -376,9 +377,7 @@ class Fit:
         ]
 
     def _save(self, optimizer: torch.optim.Optimizer | None = None) -> None:
-        if self._best:
-            save_checkpoint(self._folder / "best.safetensors", self._best, {})
-            self._best = {}
+        self._save_best()
         if self._average:
             self._state.average_steps = self._average.steps
         tensors = {f"network/{k}": v for k, v in self._network.state_dict().items()}
@@ -388,6 +387,11 @@ class Fit:
             tensors |= pack_optimizer(optimizer)
         save_checkpoint(self._folder / "checkpoint.safetensors", tensors, asdict(self._state))
         self._saved_at = time.monotonic()
+
+    def _save_best(self) -> None:
+        if self._best:
+            save_checkpoint(self._folder / "best.safetensors", self._best, {})
+            self._best = {}
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

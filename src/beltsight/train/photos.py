@@ -137,9 +137,18 @@ def fingerprint(parts: Iterable[PreparedPhotos]) -> str:
 
 def pixels_digest(parts: Iterable[PreparedPhotos]) -> str:
     """SHA-256 of the prepared pixels in their order."""
+    return _files_digest(photos.file for photos in parts)
+
+
+def masks_digest(photos: PreparedPhotos) -> str:
+    """SHA-256 of the prepared masks in their order; empty where there are none."""
+    return "" if photos.masks is None else _files_digest([photos.masks])
+
+
+def _files_digest(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for photos in parts:
-        with photos.file.open("rb") as file:
+    for path in files:
+        with path.open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
     return digest.hexdigest()

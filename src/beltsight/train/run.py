@@ -41,7 +41,8 @@ from beltsight.train.loop import EpochDone, Fit, Watcher
 from beltsight.train.memory import keep_freed_memory
 from beltsight.train.network import Network, build_network
 from beltsight.train.package import About, package_model
-from beltsight.train.photos import PreparedPhotos, fingerprint, prepare_photos
+from beltsight.train.photos import PreparedPhotos, fingerprint, masks_digest, prepare_photos
+from beltsight.train.plan import cut_of
 from beltsight.train.settings import TrainSettings
 
 _PIXEL_FILES = ("train.pixels", "val.pixels")
@@ -104,9 +105,10 @@ def run_training(
         _check_names(tasks, samples[0], settings)
         goes_on = resume and (folder / "checkpoint.safetensors").exists()
         network = build_network(settings, tasks, pretrained=not goes_on)
+        _check_places_are_learned(network, settings)
         with _prepared(folder, samples, tasks, settings, preparing) as photos:
             digest = fingerprint(photos)
-            identity = _identity(settings, digest, tasks)
+            identity = _identity(settings, digest, tasks, masks_digest(photos[0]))
             learned = photos[0]
             if settings.balance == "synthesis":
                 learned = with_synthesis(learned, settings.seed, settings.fill)
@@ -146,12 +148,19 @@ def export_run(
         The card's validation figures.
 
     Raises:
-        ResumeError: no run there, or the data set is not the one of the run.
+        ResumeError: no run there, the data set is not the one of the run, or it has other tasks,
+            or theirs in another order.
         ParityError: the graph does not answer as the network does.
     """
     network, settings = load_network(folder), stored_settings(folder)
     dataset = data if isinstance(data, Dataset) else load_dataset(data, tasks=settings.tasks)
     tasks, samples = choose_samples(dataset, settings)
+    # The fingerprint knows no order, and labels are read by the order of tasks and classes.
+    if difference := _task_difference(network.tasks, tasks):
+        raise ResumeError(
+            f"{dataset.root}: not as {folder} was trained on it: {difference}; give it with the "
+            "run's own order of columns and its taxonomy (--taxonomy)"
+        )
     make_folder(path.parent)
     with _prepared(path.parent, samples, tasks, settings, preparing) as photos:
         digest = fingerprint(photos)
@@ -269,6 +278,34 @@ def _check_names(
             raise ConfigError(f"augment_more: no class {name!r}; {nearest(name, known)}")
 
 
+def _check_places_are_learned(network: Network, settings: TrainSettings) -> None:
+    """Refuse a run that would export where dirt lies without having learned it.
+
+    Raises:
+        ConfigError: masks count, and every stage keeps activations, which masks do not go with.
+    """
+    if settings.mask_weight and all(cut_of(network, each, settings) for each in settings.stages):
+        raise ConfigError(
+            "mask_weight: expected a stage that learns from photos, but every stage keeps "
+            "activations, which masks do not go with; add a stage with learn = 'all', or set "
+            "mask_weight = 0"
+        )
+
+
+def _task_difference(before: Sequence[TaskSpec], now: Sequence[TaskSpec]) -> str:
+    """In words, the first difference between a run's tasks and a data set's; empty for none."""
+    names = [", ".join(task.name for task in tasks) for tasks in (before, now)]
+    if names[0] != names[1]:
+        return f"tasks were {names[0]}, are {names[1]}"
+    for old, new in zip(before, now, strict=True):
+        if old.classes != new.classes:
+            classes = ", ".join(old.classes), ", ".join(new.classes)
+            return f"classes of {old.name} were {classes[0]}, are {classes[1]}"
+        if old.ordered != new.ordered:
+            return f"classes of {old.name} {'are no' if old.ordered else 'have become'} levels"
+    return ""
+
+
 def _complete(about: About, folder: Path, dataset: Dataset, digest: str) -> About:
     # The data set's folder name tells data sets apart, and is no path of the user's machine.
     return replace(
@@ -331,8 +368,12 @@ def _describe(
     write_text(folder / DESCRIPTION_FILE, json.dumps(described, indent=2) + "\n")
 
 
-def _identity(settings: TrainSettings, data_digest: str, tasks: Sequence[TaskSpec]) -> str:
+def _identity(
+    settings: TrainSettings, data_digest: str, tasks: Sequence[TaskSpec], masks: str
+) -> str:
     """What must not change between a run and its resumption."""
     values = settings.model_dump(mode="json", exclude=set(FREE_SETTINGS))
-    text = json.dumps([values, data_digest, [asdict(task) for task in tasks]], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    parts: list[Any] = [values, data_digest, [asdict(task) for task in tasks]]
+    if masks:  # only then: runs without go on from checkpoints that knew of none
+        parts.append(masks)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

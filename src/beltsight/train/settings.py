@@ -101,8 +101,8 @@ class TrainSettings(_Part):
         precision: ``auto`` takes bfloat16 where the hardware computes in it.
         mask_weight: weight of a further loss that asks at each place of the last feature map how
             much of it is dirty, answered by the masks that the data set has; where dirt lies is
-            learned beside how much. In stages whose activations are kept it is left out, and
-            nothing of it is exported. 0 for none.
+            learned beside how much, and the model file answers both. A stage whose activations
+            are kept leaves it out, so one stage at least must keep none. 0 for none.
         patience: stop a stage after so many epochs without a better validation; 0 never stops.
         cache: ``auto`` keeps the activations of the frozen first layers on disk in stages with
             ``views``, so that an epoch costs only what learns; ``never`` computes them each time.
@@ -184,8 +184,11 @@ class TrainSettings(_Part):
         if not isinstance(values, dict) or "epochs" not in values:
             return values
         rest = {key: value for key, value in values.items() if key != "epochs"}
-        *first, last = rest.get("stages") or DEFAULT_STAGES
-        last = last.model_dump() if isinstance(last, Stage) else dict(last)
+        try:
+            *first, last = rest.get("stages", DEFAULT_STAGES)
+            last = last.model_dump() if isinstance(last, Stage) else dict(last)
+        except (TypeError, ValueError):  # no stages: what follows says so
+            return rest
         return {**rest, "stages": [*first, {**last, "epochs": values["epochs"]}]}
 
     @property
