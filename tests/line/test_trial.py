@@ -58,7 +58,7 @@ def check(found: dict[str, Any], process: subprocess.Popen[str]) -> None:
     assert process.stdout
     said = process.stdout.read().splitlines()
     sent = found["commands"].get("sent", 0)
-    assert sent > 0, found["links"]
+    assert sent > 0, (found["commands"], found["links"], said[-5:])
     print(found["commands"], said[:3])
     # The example's counter is that of the beats: some commands may have passed by it.
     opened = [line for line in said if " opens " in line]
