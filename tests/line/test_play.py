@@ -119,21 +119,22 @@ def test_in_real_time_the_line_begins_where_the_belt_is(
 
 
 def test_pulses_that_this_machine_times_meet_the_items(
-    played: tuple[Play, Snapshot, str], tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    settings = settings_in(tmp_path)
+    # A slow belt: a busy machine would decide everything too late on a fast one.
+    slow = {"simulation.speed_mm_s": 1000, "simulation.frames_per_s": 12}
+    settings = settings_in(tmp_path, **slow, **{"simulation.items.rate_per_s": 4})
     timed = [
         one.model_copy(update={"timing": "host", "latency_ms": 0.0})
         for one in settings.schedule.actuators
     ]
     schedule = settings.schedule.model_copy(update={"actuators": tuple(timed)})
     settings = settings.model_copy(update={"schedule": schedule})
-    belt = played[0].simulation.belt
     with pytest.raises(ConfigError, match="real time"):
-        Play(settings, PlaySettings(2.5), belt=belt)
-    play = Play(settings, PlaySettings(2.5, real_time=True), belt=belt)
+        Play(settings, PlaySettings(5.0))
+    play = Play(settings, PlaySettings(5.0, real_time=True))
     assert play.run() is None
-    # Given at once instead, a pulse would lie a quarter of a second, 600 mm, before its item.
+    # Given at once instead, a pulse would lie 600 mm before its item.
     assert take_snapshot(play.opened).to_record()["host_pulses"]["pulses"] > 0
     assert play.score().shots["hit"] >= 1
 
