@@ -46,16 +46,14 @@ def confidence_figures(
     confidences = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     enough = len(labels) >= 2
-    bins, finer = (
-        min(CALIBRATION_BINS, max(1, len(labels) // least))
-        for least in (_PHOTOS_A_BIN, _FEWEST_A_BIN)
+    bins = _bins(len(labels), _PHOTOS_A_BIN)
+    check = (
+        check_calibration(confidences, correct, _bins(len(labels), _FEWEST_A_BIN), items=items)
+        if enough
+        else None
     )
     return {
-        "calibration": (
-            check_calibration(confidences, correct, finer, items=items).to_record()
-            if enough
-            else None
-        ),
+        "calibration": check and check.to_record(),
         "reliability": [
             {**asdict(one), "interval": list(one.interval)}
             for one in reliability_bins(confidences, correct, bins, items=items)
@@ -63,6 +61,11 @@ def confidence_figures(
         "risk_coverage": risk_coverage(confidences, correct).to_record(),
         "accepted": _accepted(confidences, correct, threshold, novel, items),
     }
+
+
+def _bins(n: int, least: int) -> int:
+    """Of ``n`` photos, so that each bin has that many at least."""
+    return min(CALIBRATION_BINS, max(1, n // least))
 
 
 def _accepted(

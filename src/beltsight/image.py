@@ -284,7 +284,9 @@ def _pixel_limit(image: ImageFile) -> int:
 
 def _check_tiles(image: ImageFile, name: str) -> None:
     """A TIFF's decoder sets a whole tile aside, however small the photo in it is."""
-    width, height = tiff_tile_size(image, name) if image.format == "TIFF" else (0, 0)
+    if image.format != "TIFF":
+        return
+    width, height = tiff_tile_size(image, name)
     limit = _FORMAT_PIXELS["TIFF"]
     if width * height > limit:
         raise TooLargeError(

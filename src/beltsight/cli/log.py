@@ -128,10 +128,7 @@ def command(
         typer.Option(metavar="FILE", help="report: shifts in TOML, for availability and OEE."),
     ] = None,
     bucket: Annotated[
-        float,
-        typer.Option(
-            min=0.001, max=316_224_000, metavar="SECONDS", help="report: pieces of throughput."
-        ),
+        float, typer.Option(min=0.001, metavar="SECONDS", help="report: pieces of throughput.")
     ] = 3600.0,
 ) -> None:
     """Show, verify, export or report a line's log.
