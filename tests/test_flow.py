@@ -4,7 +4,8 @@ import itertools
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 
 import pytest
 
@@ -228,6 +229,25 @@ def test_an_interrupt_does_not_wait_for_work_that_hangs() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert interrupted
+    assert still_working(0.01)
+    go.set()
+    assert not still_working(LONG_S)
+
+
+def test_an_interrupt_where_a_result_is_used_does_not_wait_either() -> None:
+    go = threading.Event()
+
+    def work(x: int) -> int:
+        go.wait(LONG_S if x else 0)
+        return x
+
+    def passed_on() -> Generator[int]:
+        with closing(ordered_map(work, range(9), workers=2, ahead=4)) as results:
+            yield from results
+
+    with pytest.raises(KeyboardInterrupt), closing(passed_on()) as results:
+        assert next(results) == 0
+        raise KeyboardInterrupt
     assert still_working(0.01)
     go.set()
     assert not still_working(LONG_S)

@@ -45,8 +45,8 @@ def ordered_map(
     Returns:
         An iterator of results. What the function raises for an item, or ``items`` itself, is raised
         at that item's turn and ends it. When it ends or is closed, what has not begun is dropped,
-        what has is waited for, and all threads are gone. Ctrl-C while it waits for a result does
-        not wait: see :func:`still_working`.
+        what has is waited for, and all threads are gone. Ctrl-C does not wait, whether it comes
+        in here or where a result is used, if that closes this: see :func:`still_working`.
 
     Raises:
         ConfigError: fewer than one worker or item.
@@ -104,13 +104,20 @@ def _results(
                 _raise(problem)
                 return
             yield pending.popleft().result()
-    except KeyboardInterrupt:
-        interrupted = True
+    except (KeyboardInterrupt, GeneratorExit) as end:
+        interrupted = _is_interrupt(end)
         raise
     finally:
         if ending is not None:
             ending.set()
         pool.shutdown(wait=not interrupted, cancel_futures=True)
+
+
+def _is_interrupt(end: BaseException | None) -> bool:
+    """Whether Ctrl-C ended it: itself, or by what closed this while it was handled."""
+    while isinstance(end, GeneratorExit):
+        end = end.__context__
+    return isinstance(end, KeyboardInterrupt)
 
 
 def _read(
