@@ -15,7 +15,8 @@ PAGE = Path(__file__).with_name("commands.md")
 HEAD = """# Commands
 
 Shared by all commands: results go to standard output, progress and problems to standard error;
-the exit status is 0, or 1 for a problem with the input or the work, or 2 for a wrong command line.
+the exit status is 0, or 1 for a problem with the input or the work, or 2 for a wrong command line
+or a file of settings that cannot be used, or 130 after Ctrl-C.
 `--json` gives what a [script reads](json.md), `NO_COLOR` turns colours off, `--debug` shows the
 trace of a problem, and `beltsight --install-completion` completes commands in your shell.
 

@@ -27,7 +27,8 @@ Each table with its keys, their values, and what stands where a key is left out.
 [The line](line.md) says which of them a line needs; an unknown key is refused, with the nearest
 one named. A key may also be set as the environment variable `BELTSIGHT_LINE_TABLE__KEY`, and for a
 simulated run with `beltsight line simulate --set TABLE.KEY=VALUE`. The files of the model, the
-policy and `[store]` are looked for beside `line.toml`, others where the program is started.
+policy, the taxonomy and `[store]` are looked for beside `line.toml`, others where the program is
+started.
 `[links.broker]` is of `mqtt` and `mqtt-sparkplug`.
 
 This page is written by `docs/line_settings_reference.py` from the settings' classes.

@@ -105,7 +105,7 @@ def simulate(
     """Run a line on a simulated belt of real photos, and tell how well it did.
 
     All of the line is real but camera, belt and controller. Its log is kept where the line's file
-    says, by default in line.db beside it; without a file, it is thrown away.
+    says, by default in beltsight.db beside it; without a file, it is thrown away.
     """
     from tempfile import TemporaryDirectory
 
