@@ -28,7 +28,7 @@ def outlined(frame: Photo, regions: list[Region]) -> Photo:
     """The frame with each region's outline and box."""
     page = frame.copy()
     for region in regions:
-        colour = TOUCHING if region.touching else WHOLE if region.is_whole else CUT
+        colour = TOUCHING if region.touching else CUT if region.cut_by_edge else WHOLE
         x0, y0, x1, y1 = region.box_xyxy
         bits = region.mask.astype(np.uint8)
         lines, _ = cv2.findContours(bits, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

@@ -20,9 +20,9 @@ import beltsight
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCE = REPOSITORY / "src" / "beltsight"
 
-# A room may import from a lower floor or its own room; train, line and web share a floor and
-# meet only through records, the model file and the store.
-FLOORS = {"errors": 0, "records": 1, "train": 3, "line": 3, "web": 3, "cli": 4, "__main__": 5}
+# A room may import from a lower floor or its own room; train and line share a floor and meet only
+# through records, the model file and the store.
+FLOORS = {"errors": 0, "records": 1, "train": 3, "line": 3, "cli": 4, "__main__": 5}
 CORE = 2
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal"}
 FORBIDDEN_CALLS = {"torch.load", "eval", "exec", "joblib.load", "os.system", "yaml.load"}
@@ -33,10 +33,10 @@ HEAVY = {"numpy", "cv2", "onnxruntime", "jinja2", "rich", "PIL", "pydantic"}
 # The default model's study makes the file that this names.
 STUDIES_MAY_IMPORT = (  # docs/api.md says so
     "beltsight.scene", "beltsight.dataset.soil", "beltsight.reliability", "beltsight.selective",
-    "beltsight.novelty", "beltsight.routing", "beltsight.explain", "beltsight.robustness",
+    "beltsight.novelty", "beltsight.policy_cost", "beltsight.explain", "beltsight.robustness",
     "beltsight.metrics", "beltsight.dataset.idx", "beltsight.engines", "beltsight.bench",
     "beltsight.quantization", "beltsight.machine", "beltsight.line", "beltsight.store",
-    "beltsight.errors",
+    "beltsight.errors", "beltsight.model_file", "beltsight.recalibrate",
 )  # fmt: skip
 STUDIES_MAY_ALSO = {("beltsight.model", "DEFAULT_MODEL")}
 

@@ -188,8 +188,6 @@ def test_a_ratio_is_of_medians_with_the_rounds_as_its_spread() -> None:
     # Medians of all: 11 and 2.5; of the rounds: 9 / 3 and 12 / 2.
     assert (found.value, found.low, found.high) == (11 / 2.5, 3.0, 6.0)
     assert found.to_record() == {"value": 4.4, "low": 3.0, "high": 6.0}
-    batches = ratio_of_medians([[8.0]], [[4.0]], frames=(1, 4))
-    assert batches.value == 8.0
     with pytest.raises(ConfigError, match="as many rounds"):
         ratio_of_medians([[1.0]], [[1.0], [2.0]])
 

@@ -123,6 +123,12 @@ def test_golden_photos_are_exact_after_enlarging() -> None:
     assert abs(batch[0].reshape(-1, 3).mean(axis=0) - (10, 200, 60)).max() < 3
 
 
+def test_a_golden_photo_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cv2.imencode", lambda *_: (False, np.empty(0, np.uint8)))
+    with pytest.raises(ImageError, match=r"uint8 \(8, 8, 3\) cannot be written as a PNG"):
+        golden_png(paint((10, 200, 60), 8))
+
+
 def test_a_golden_photo_larger_than_any_model_needs_is_not_decoded() -> None:
     huge = io.BytesIO()
     Image.new("1", (6000, 6000)).save(huge, "PNG")

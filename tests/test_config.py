@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from beltsight.config import load_config, nearest, parse_assignments, parse_value
+from beltsight.config import NAME_PATTERN, load_config, nearest, parse_assignments, parse_value
 from beltsight.errors import ConfigError
 
 
@@ -33,6 +33,24 @@ class Settings(Part):
     warm_up: Optimizer | None = None
     stages: tuple[Stage, ...] = ()
     named: dict[str, Annotated[Stage, Field(description="by name")]] = Field(default_factory=dict)
+
+
+class Peer(Part):
+    url: str
+    user: str = ""
+    password: str = ""
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, url: str) -> str:
+        if url != "b":
+            raise ValueError("not b")
+        return url
+
+
+class Peers(Part):
+    name: str = Field("x", pattern=NAME_PATTERN)
+    peers: list[Peer] = Field([Peer(url="b")], min_length=1)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -68,7 +86,7 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.Monke
         ("bakbone = 'x'", "bakbone", "backbone"),
         ("[optimizer]\nraet = 1", "optimizer.raet", "rate"),
         ("[warm_up]\nraet = 1", "warm_up.raet", "rate"),
-        ("[[stages]]\nepohcs = 1", "stages.0.epohcs", "epochs"),
+        ("[[stages]]\nepohcs = 1", "stages #1.epohcs", "epochs"),
         ("[named.first]\nleanrs = 'x'", "named.first.leanrs", "learns"),
     ],
 )
@@ -98,6 +116,33 @@ def test_a_wrong_value_is_shown_with_its_key(tmp_path: Path, text: str, said: st
     with pytest.raises(ConfigError, match=said) as caught:
         load(path)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name = 'a b'", "name: expected letters, digits, '_', '.' and '-' alone (got 'a b')"),
+        ("peers = 3", "peers: Input should be a valid list (got 3)"),
+        ("peers = ['x']", "peers #1: expected a table (got 'x')"),
+        ("[[peers]]\nuser = 'u'\npassword = 'GEHEIM'", "peers #1.url: Field required"),
+        (
+            "[[peers]]\nurl = 'b'\npassword = ['GEHEIM']",
+            "peers #1.password: Input should be a valid string",
+        ),
+        ("[[peers]]\nurl = 'x://me:GEHEIM@host'", "peers #1.url: not b (got 'x://***@host')"),
+    ],
+)
+def test_a_message_is_short_and_holds_no_secret(tmp_path: Path, text: str, said: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(Peers, path)
+    assert str(caught.value) == f"{path}: {said}"
+
+
+def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+    path = tmp_path / "windows.toml"
+    path.write_bytes(b"\xef\xbb\xbfseed = 3\r\n")
+    assert load(path).seed == 3
 
 
 def test_each_problem_says_where_the_value_was_set(tmp_path: Path) -> None:

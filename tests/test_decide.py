@@ -15,7 +15,7 @@ import pytest
 from tests.plant import KINDS, LEVELS, MATERIALS, TASKS, plant, plant_values, predicted, sure
 from tests.tiny import write_tiny
 
-from beltsight.decide import Decider, Reason, bind, bind_taxonomy, decide
+from beltsight.decide import Decider, Reason, bind, bind_taxonomy
 from beltsight.errors import PolicyError
 from beltsight.least_cost import Array, choose_routes
 from beltsight.model import Model
@@ -377,7 +377,7 @@ def test_one_decision_on_a_model_file(tmp_path: Path) -> None:
     rules = [{"material": "red", "route": "burn"}, {"route": "melt"}]
     policy = plant(rules=rules)
     photo = np.full((32, 32, 3), (250, 5, 5), np.uint8)
-    got = decide(policy, model.predict(photo)[0], model)
+    got = bind(policy, model.tasks, model.hash).decide(model.predict(photo)[0])
     assert (got.route, got.reason, got.model_hash) == ("burn", "confident", model.hash)
 
 

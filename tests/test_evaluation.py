@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jsonschema
@@ -134,6 +135,23 @@ def test_the_batch_does_not_change_the_figures(model: Model, data: Path, batch_s
     one = evaluate(model, data).to_record()
     other = evaluate(model, data, batch_size=batch_size).to_record()
     assert one["tasks"]["material"]["confusion"] == other["tasks"]["material"]["confusion"]
+
+
+@pytest.mark.parametrize(("tuned", "largest"), [(None, 16), (7, 7)])
+def test_the_batch_is_the_tuned_one_else_16(
+    model: Model, data: Path, tuned: int | None, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    run = model.engine.run
+
+    def counted(photos: Any, names: Any) -> Any:
+        asked.append(len(photos))
+        return run(photos, names)
+
+    monkeypatch.setattr(model.engine, "run", counted)
+    model.batch_size = tuned
+    assert evaluate(model, data).n == sum(asked) == 30
+    assert max(asked) == largest
 
 
 def test_paths_serve_and_the_public_name_is_the_function(tmp_path: Path, data: Path) -> None:

@@ -71,10 +71,10 @@ def test_the_answer_is_explained_unless_another_class_is_asked_for(model: Model)
 
 def test_heat_is_undone_from_the_letterbox_and_not_from_the_padding() -> None:
     # 32 x 64 in 64 x 64: rows 16 to 48 hold the photo. Heat in the padding must not count.
-    class_map = np.zeros((1, 8, 8), np.float32)
-    class_map[0, 0] = 100.0
-    class_map[0, 4, 7] = 1.0
-    heat = heatmap(class_map, 0, Preparation(64, 64), (32, 64))
+    class_map = np.zeros((8, 8), np.float32)
+    class_map[0] = 100.0
+    class_map[4, 7] = 1.0
+    heat = heatmap(class_map, Preparation(64, 64), (32, 64))
     assert heat.max() == pytest.approx(1)
     assert heat[:, :32].max() < 0.05
     row, column = np.unravel_index(heat.argmax(), heat.shape)
@@ -83,7 +83,7 @@ def test_heat_is_undone_from_the_letterbox_and_not_from_the_padding() -> None:
 
 
 def test_a_map_with_nothing_for_the_class_gives_no_heat() -> None:
-    heat = heatmap(np.full((2, 4, 4), -1, np.float32), 1, Preparation(64, 64), (10, 20))
+    heat = heatmap(np.full((4, 4), -1, np.float32), Preparation(64, 64), (10, 20))
     assert heat.shape == (10, 20)
     assert not heat.any()
 

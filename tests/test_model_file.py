@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from tests.tiny import tiny_card, tiny_graph, write_tiny
 
-from beltsight import graph
+from beltsight import model_file
 from beltsight.errors import MissingExtraError, ModelFileError
 from beltsight.model import Model
-from beltsight.model_file import require_onnx, restate_card, save_model
+from beltsight.model_file import read_model_file, require_onnx, restate_card, save_model
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.onnx")
     for path in (Path(os.devnull), Path("/dev/zero"), tmp_path / "pipe.onnx", tmp_path):
         with pytest.raises(ModelFileError, match="cannot be read: not a regular file; give"):
-            graph.read_model_file(path)
+            read_model_file(path)
 
 
 def test_no_more_is_read_than_a_model_may_hold(
@@ -44,17 +44,17 @@ def test_no_more_is_read_than_a_model_may_hold(
 ) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"x" * 11)
-    assert graph.read_model_file(path) == b"x" * 11
-    monkeypatch.setattr(graph, "_MAX_MODEL_BYTES", 10)
+    assert read_model_file(path) == b"x" * 11
+    monkeypatch.setattr(model_file, "_MAX_MODEL_BYTES", 10)
     with pytest.raises(ModelFileError, match="11 bytes; the limit is 10"):
-        graph.read_model_file(path)
+        read_model_file(path)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="Linux alone has it")
 def test_a_file_that_holds_more_than_it_says_is_refused() -> None:
     """Regular, of 0 bytes, and full all the same."""
     with pytest.raises(ModelFileError, match="holds more than the 0 bytes"):
-        graph.read_model_file(Path("/proc/self/maps"))
+        read_model_file(Path("/proc/self/maps"))
 
 
 def test_without_onnx_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from beltsight.records import (
     Answer,
     Decision,
     Frame,
-    Item,
     Prediction,
     Sample,
     TaskSpec,
@@ -45,7 +44,6 @@ def records() -> list[Any]:
         prediction(),
         Decision(prediction(), "bin-1", "confident", "policy-1", "00ff"),
         Frame(np.zeros((2, 2, 3), np.uint8), 1.5, 100),
-        Item(1, (0, 0, 10, 10), 12.5),
     ]
 
 

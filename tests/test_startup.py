@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import beltsight
-from beltsight.model import DEFAULT_MODEL
+from beltsight.model import DEFAULT_MODEL, Model
 
 SOURCE = Path(beltsight.__file__).parent
 ONLY_WITH_TRAIN = ("beltsight.train.", "beltsight.cli.training_progress", "beltsight.__main__")
@@ -121,8 +122,8 @@ def test_every_module_of_the_core_imports_without_the_extras(run_alone: Any) -> 
     assert run_alone(WITHOUT_EXTRAS + code, *modules).stdout.strip() == "all"
 
 
-def main(run_alone: Any, *arguments: str) -> str:
-    """What a command prints where no extra is installed."""
+def main(run_alone: Any, *arguments: str, without: str = WITHOUT_EXTRAS) -> str:
+    """What a command prints where no extra is installed, or only those that ``without`` leaves."""
     code = """
 from beltsight.cli.app import main
 try:
@@ -130,7 +131,7 @@ try:
 except SystemExit as stop:
     print("EXIT", stop.code or 0)
 """
-    out: str = run_alone(WITHOUT_EXTRAS + code, *arguments).stdout
+    out: str = run_alone(without + code, *arguments).stdout
     return out
 
 
@@ -174,6 +175,20 @@ def test_the_line_runs_without_the_extras(run_alone: Any, tmp_path: Path) -> Non
     video = ("--video", str(tmp_path / "belt.avi"))
     out = main(run_alone, "line", "simulate", "--seconds", "0.5", *options, *video, "--json")
     assert "EXIT 0" in out and '"state"' in out
+
+
+def test_calibrate_needs_onnx_and_no_torch(run_alone: Any, tmp_path: Path) -> None:
+    for name, colour in {"glass": (150, 118, 120), "metal": (118, 120, 150)}.items():
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.new("RGB", (64, 64), colour).save(tmp_path / "data" / name / "1.png")
+    out = tmp_path / "mine.onnx"
+    words = ("calibrate", str(DEFAULT_MODEL), str(tmp_path / "data"), "--split", "all")
+    assert "EXIT 1" in main(run_alone, *words, "--out", str(out))
+    assert not out.exists()
+    with_onnx = WITHOUT_EXTRAS.replace('"onnx",', "")
+    assert "EXIT 0" in main(run_alone, *words, "--out", str(out), without=with_onnx)
+    new, old = (Model.load(file, verify=False).temperatures for file in (out, DEFAULT_MODEL))
+    assert new["material"] != old["material"]
 
 
 def test_predict_runs_without_the_extras(run_alone: Any) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.tiny import CLASSES, SIZE, paint, tiny_card, write_tiny
 
 from beltsight.card import GoldenCard, content_hash
+from beltsight.engines import onnx_runtime
 from beltsight.engines.onnx_runtime import OnnxRuntimeEngine
 from beltsight.errors import BeltsightError, ConfigError, ModelError
 from beltsight.model import Model
@@ -128,13 +129,24 @@ def test_tuning_tries_each_engine_and_is_used_from_then_on(file: Path) -> None:
     seen: list[Trial] = []
     found = tune(model, photos, threads=1, seconds=0.001, watch=seen.append)
     assert {"latency", "throughput"} == {t.purpose for t in seen if t.engine == "onnxruntime-cpu"}
-    refused = [t for t in seen if t.engine == "openvino-cpu-bf16"]
-    assert all(t.refused for t in refused)  # it rounds, and nobody allowed it
     save_tuning(found)
     assert Model.load(file, threads=1).engine.name == found.latency.engine
     many = Model.load(file, threads=1, streams=2)
     assert many.engine.name == found.throughput.engine
     assert many.batch_size == found.throughput.batch_size
+
+
+def test_an_engine_that_rounds_is_chosen_only_where_that_is_allowed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beltsight.tune.available_engines", lambda: ("onnxruntime-cpu",))
+    monkeypatch.setitem(onnx_runtime._ROUNDINGS, "onnxruntime-cpu", 2.0**-8)
+    model = Model.load(file, threads=1)
+    photos = np.stack([paint((200, 40, 40))] * max(BATCHES))
+    with pytest.raises(ModelError, match="coarser than float32; --bfloat16 allows it"):
+        tune(model, photos, threads=1, seconds=0.001)
+    found = tune(model, photos, threads=1, seconds=0.001, bfloat16=True)
+    assert found.latency.engine == "onnxruntime-cpu"
 
 
 def test_one_thread_over_many_photos_has_the_choice_for_many(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from beltsight.image import Preparation, prepare
     from beltsight.model import Model, load
     from beltsight.policy import Policy, load_policy
-    from beltsight.records import Answer, Decision, Frame, Item, Prediction, Sample, TaskSpec
+    from beltsight.records import Answer, Decision, Frame, Prediction, Sample, TaskSpec
 
     __version__: str
 
@@ -33,7 +33,6 @@ __all__ = [
     "Decision",
     "Evaluation",
     "Frame",
-    "Item",
     "Model",
     "Policy",
     "Prediction",
@@ -57,7 +56,7 @@ _MODULES = {
     "image": ("Preparation", "prepare"),
     "model": ("Model", "load"),
     "policy": ("Policy", "load_policy"),
-    "records": ("Answer", "Decision", "Frame", "Item", "Prediction", "Sample", "TaskSpec"),
+    "records": ("Answer", "Decision", "Frame", "Prediction", "Sample", "TaskSpec"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

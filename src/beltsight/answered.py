@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beltsight.errors import BeltsightError
+from beltsight.files import whole
 
 NOT_ASKED = -1
 _Ints = NDArray[np.int64]
@@ -51,13 +52,11 @@ def write_answers(file: Path, answered: Answered) -> None:
     Raises:
         BeltsightError: they cannot be written there.
     """
-    draft = file.with_name(f".{file.name}")
     arrays = {f"labels {task}": rows for task, rows in answered.labels.items()}
     arrays |= {f"answers {task}": rows for task, rows in answered.answers.items()}
     try:
-        with draft.open("wb") as out:
+        with whole(file) as draft, draft.open("wb") as out:
             np.savez(out, **arrays)  # type: ignore[arg-type]
-        draft.replace(file)
     except OSError as error:
         raise BeltsightError(f"{file}: cannot be written: {error.strerror}") from error
 

@@ -11,19 +11,20 @@ from typing import Annotated, Any, Literal, Self
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
-from beltsight.errors import ANEW, DecodeError, ModelFileError, TaxonomyError, TooLargeError
+from beltsight.errors import (
+    ANEW,
+    DecodeError,
+    ImageError,
+    ModelFileError,
+    TaxonomyError,
+    TooLargeError,
+)
 from beltsight.image import Preparation, decode
 from beltsight.novelty import NoveltyCard
 from beltsight.records import Photo, TaskSpec
+from beltsight.strict import Strict
 
 CARD_KEY = "beltsight.card"
 SCHEMA_VERSION = 1
@@ -65,11 +66,7 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Golden = Annotated[str, Field(max_length=_MAX_GOLDEN_CHARS)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PurityCard(_Part):
+class PurityCard(Strict):
     """Where a task's threshold comes from: a share of accepted answers that must be right.
 
     Args:
@@ -88,7 +85,7 @@ class PurityCard(_Part):
     right: int = Field(ge=0)
 
 
-class TaskCard(_Part):
+class TaskCard(Strict):
     """One task: its classes in output order, its calibration, and from where on it is sure.
 
     ``map``: the graph gives class maps ``NAME_map``. ``places``: it gives ``NAME_places``, the
@@ -121,7 +118,7 @@ class TaskCard(_Part):
         return TaskSpec(self.name, self.classes, self.ordered)
 
 
-class PreparationCard(_Part):
+class PreparationCard(Strict):
     """The preparation that training saw; see :class:`beltsight.image.Preparation`."""
 
     height: int = Field(ge=8, le=4096)
@@ -134,7 +131,7 @@ class PreparationCard(_Part):
     )
 
 
-class TrainingCard(_Part):
+class TrainingCard(Strict):
     """Where the model comes from.
 
     ``train_marks`` and ``val_marks`` hold the first bytes of each photo's SHA-256, so that an
@@ -151,7 +148,7 @@ class TrainingCard(_Part):
     val_marks: _Marks = ""
 
 
-class GoldenCard(_Part):
+class GoldenCard(Strict):
     """Small photos and the logits they must give, to find an engine that computes wrongly.
 
     Each photo is a PNG that is enlarged by pixel repetition to the model's size: exact everywhere.
@@ -162,7 +159,7 @@ class GoldenCard(_Part):
     tolerance: float = Field(1e-2, gt=0, allow_inf_nan=False)
 
 
-class ParityCard(_Part):
+class ParityCard(Strict):
     """How far the int8 answers to one task are from those of the float model.
 
     Args:
@@ -188,7 +185,7 @@ class ParityCard(_Part):
     probability_change: float = Field(ge=0, le=1)
 
 
-class QuantizationCard(_Part):
+class QuantizationCard(Strict):
     """How the graph became int8, and what that changed.
 
     Args:
@@ -218,7 +215,7 @@ class QuantizationCard(_Part):
     parity: dict[str, ParityCard]
 
 
-class Card(_Part):
+class Card(Strict):
     """Everything a user of the model must know; printed by ``beltsight card``."""
 
     schema_version: int = SCHEMA_VERSION
@@ -326,9 +323,15 @@ def is_marked(digest: str, marks: frozenset[bytes]) -> bool:
 
 
 def golden_png(photo: Photo, side: int = 32) -> str:
-    """A small form of a prepared photo, as base64 PNG, for the golden check."""
+    """A small form of a prepared photo, as base64 PNG, for the golden check.
+
+    Raises:
+        ImageError: it cannot be encoded.
+    """
     small = cv2.resize(photo, (side, side), interpolation=cv2.INTER_AREA)
-    _, png = cv2.imencode(".png", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+    done, png = cv2.imencode(".png", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ImageError(f"array of {photo.dtype} {photo.shape} cannot be written as a PNG")
     return base64.b64encode(png.tobytes()).decode()
 
 

@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from beltsight.errors import ConfigError
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 ASSETS = Path(__file__).parent / "assets"
+# Of names that stand in topics, addresses and metrics.
+NAME_PATTERN = r"^[\w.-]+$"
 Settings = TypeVar("Settings", bound=BaseModel)
+_SECRET = re.compile("password|secret|token")
+_IN_ADDRESS = re.compile(r"//[^/\s]*@")
 
 
 def load_config(
@@ -112,8 +120,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors add a mark
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
     except (OSError, ValueError, RecursionError) as error:
@@ -135,18 +142,50 @@ def _explain(
 ) -> str:
     """One sentence per problem, led by where its key was set."""
     lines: dict[str, list[str]] = {}
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
+    problems = error.errors()
+    for problem in problems:
+        location = problem["loc"]
+        if problem["type"] == "too_short" and any(
+            other["loc"][: len(location)] == location and other is not problem for other in problems
+        ):
+            continue  # it is short of those that are wrong
+        where = _shown(location)
         if problem["type"] == "extra_forbidden":
-            siblings = _known_keys(kind, problem["loc"][:-1])
-            hint = f"; {nearest(str(problem['loc'][-1]), siblings)}" if siblings else ""
+            siblings = _known_keys(kind, location[:-1])
+            hint = f"; {nearest(str(location[-1]), siblings)}" if siblings else ""
             line = f"unknown key {where!r}{hint}"
         else:
-            message = problem["msg"].removeprefix("Value error, ")
-            got = "" if problem["type"] == "missing" else f" (got {problem['input']!r:.80})"
-            line = f"{where}: {message}{got}" if where else f"{message}{got}"
-        lines.setdefault(_origin(problem["loc"], origins, default), []).append(line)
+            line = f"{where}: {_message(problem)}" if where else _message(problem)
+        lines.setdefault(_origin(location, origins, default), []).append(line)
     return "; ".join(f"{origin}: {'; '.join(group)}" for origin, group in lines.items())
+
+
+def _shown(location: tuple[int | str, ...]) -> str:
+    """``("rules", 0, "route")`` -> ``rules #1.route``: people count from one."""
+    parts = [f" #{part + 1}" if isinstance(part, int) else f".{part}" for part in location]
+    return "".join(parts).lstrip(". ")
+
+
+def _message(problem: ErrorDetails) -> str:
+    """What is wrong with a value, and the value where it is short and no secret."""
+    kind, value = problem["type"], problem["input"]
+    if kind == "string_pattern_mismatch" and problem["ctx"]["pattern"] == NAME_PATTERN:
+        message = "expected letters, digits, '_', '.' and '-' alone"
+    elif kind in ("model_type", "dict_type", "model_attributes_type"):
+        message = "expected a table"
+    else:
+        message = problem["msg"].removeprefix("Value error, ")
+    is_secret = any(_SECRET.search(str(part)) for part in problem["loc"])
+    if is_secret or kind == "missing" or _holds_table(value):
+        return message
+    # Nor does what stands before the @ of an address belong into a message.
+    return f"{message} (got {_IN_ADDRESS.sub('//***@', repr(value)):.80})"
+
+
+def _holds_table(value: Any) -> bool:
+    """Too long to be shown, and it may hold a password."""
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    return any(isinstance(part, (Mapping, BaseModel)) for part in parts)
 
 
 def _origin(location: tuple[int | str, ...], origins: Mapping[str, str], default: str) -> str:

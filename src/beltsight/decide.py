@@ -14,17 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from beltsight.errors import PolicyError
 from beltsight.least_cost import Array, Indices, are_probabilities, choose_routes
 from beltsight.policy import (
-    CONTAMINATION,
-    DIRT,
     HAND_SORT,
-    MATERIAL,
     Policy,
     check_kinds,
     check_levels,
@@ -32,11 +28,8 @@ from beltsight.policy import (
     check_taxonomy,
     list_cases,
 )
-from beltsight.records import Decision, Prediction, TaskSpec
+from beltsight.records import CONTAMINATION, DIRT, MATERIAL, Decision, Prediction, TaskSpec
 from beltsight.taxonomy import Taxonomy, load_taxonomy
-
-if TYPE_CHECKING:
-    from beltsight.model import Model
 
 
 class Reason(StrEnum):
@@ -277,15 +270,6 @@ def bind_taxonomy(policy: Policy, taxonomy: Taxonomy) -> Decider:
     if policy.kinds:
         tasks.append(TaskSpec(DIRT, policy.kinds))
     return bind(policy, tasks, taxonomy=taxonomy)
-
-
-def decide(policy: Policy, prediction: Prediction, model: Model) -> Decision:
-    """Decide on one prediction of a model. For many, :func:`bind` once and use the Decider.
-
-    Raises:
-        PolicyError: as for :func:`bind`.
-    """
-    return bind(policy, model.tasks, model.hash).decide(prediction)
 
 
 def route_reasons(

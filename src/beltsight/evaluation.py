@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -163,7 +163,7 @@ class Evaluation:
     split: str
     data: str
     n: int
-    tasks: dict[str, TaskResult]
+    tasks: dict[str, TaskResult] = field(repr=False)  # with every photo's probabilities
     leak: Leak
     unreadable: tuple[tuple[str, str], ...]
     unlabelled: int
@@ -228,7 +228,7 @@ def evaluate(
     data: Dataset | str | os.PathLike[str],
     split: str = "test",
     *,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     progress: SampleWatch | None = None,
 ) -> Evaluation:
     """Measure a model on labelled photos.
@@ -237,7 +237,7 @@ def evaluate(
         model: a model or its file.
         data: a data set or its path; see :func:`beltsight.load_dataset`.
         split: ``test``, ``val``, ``train``, or ``all`` for every photo.
-        batch_size: photos per call of the engine.
+        batch_size: photos per call of the engine; by default as tuned, else 16.
         progress: wraps the samples while they are worked on, e.g. ``tqdm.tqdm``.
 
     Returns:
@@ -251,7 +251,7 @@ def evaluate(
     """
     model = model if isinstance(model, Model) else Model.load(model)
     dataset = (data if isinstance(data, Dataset) else load_dataset(data)).select(split)
-    samples = _labelled(dataset, model)
+    samples = labelled_samples(dataset, model)
     leak = find_leak(dataset, samples, model.card)
     if split == "test":
         refuse_known(dataset, leak, len(samples))
@@ -289,8 +289,12 @@ def with_twins(evaluation: Evaluation, twins: Mapping[str, str] | None) -> Evalu
     return replace(evaluation, twins=known)
 
 
-def _labelled(dataset: Dataset, model: Model) -> tuple[Sample, ...]:
-    """The samples with a label for a task of the model; every label must be one it can give."""
+def labelled_samples(dataset: Dataset, model: Model) -> tuple[Sample, ...]:
+    """The samples with a label for a task of the model.
+
+    Raises:
+        DatasetError: there is none, or a label that the model cannot give.
+    """
     tasks = {task.name: frozenset(task.classes) for task in model.tasks}
     chosen = []
     for sample in dataset.samples:
@@ -314,7 +318,7 @@ def _labelled(dataset: Dataset, model: Model) -> tuple[Sample, ...]:
 
 
 def _answers(
-    model: Model, dataset: Dataset, samples: Iterable[Sample], batch_size: int
+    model: Model, dataset: Dataset, samples: Iterable[Sample], batch_size: int | None
 ) -> tuple[list[_Row], list[tuple[str, str]]]:
     """Logits and novelty of every photo that can be read, and what is wrong with the others."""
     names = [task.name for task in model.tasks]

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from beltsight.config import nearest
 from beltsight.errors import ConfigError
-from beltsight.image import Preparation, Source, decode, letterbox, letterbox_box
+from beltsight.image import Preparation, Source, letterbox, letterbox_box
+from beltsight.image_small import decode_at_most
 from beltsight.jpeg import encode_jpeg
 from beltsight.records import Floats, Photo, Prediction, TaskSpec
 
@@ -35,16 +36,14 @@ if TYPE_CHECKING:
 # Below a twentieth of the strongest place nothing is tinted: noise would veil the whole photo.
 _FAINT = 0.05
 _STRONGEST_TINT = 0.72
+_SHOWN_PX = 1024
 
 
-def heatmap(
-    class_map: Floats, class_index: int, preparation: Preparation, photo_size: tuple[int, int]
-) -> Floats:
-    """A class map as heat over the photo.
+def heatmap(class_map: Floats, preparation: Preparation, photo_size: tuple[int, int]) -> Floats:
+    """A class's map as heat over the photo.
 
     Args:
-        class_map: float32 (C, h, w) of one photo, in logits per place, over the prepared photo.
-        class_index: which class.
+        class_map: float32 (h, w) of one photo, in logits per place, over the prepared photo.
         preparation: how the photo was prepared; its letterbox is undone.
         photo_size: (height, width) of the photo in pixels.
 
@@ -54,11 +53,11 @@ def heatmap(
         the class.
 
     Example:
-        >>> heatmap(np.eye(4, dtype=np.float32)[None], 0, Preparation(64, 64), (30, 40)).shape
+        >>> heatmap(np.eye(4, dtype=np.float32), Preparation(64, 64), (30, 40)).shape
         (30, 40)
     """
     wide = (preparation.width, preparation.height)
-    whole = cv2.resize(np.array(class_map[class_index]), wide, interpolation=cv2.INTER_CUBIC)
+    whole = cv2.resize(np.array(class_map), wide, interpolation=cv2.INTER_CUBIC)
     x0, y0, x1, y1 = letterbox_box(*photo_size, preparation)
     inside = np.maximum(whole[y0:y1, x0:x1], 0)
     shown = cv2.resize(inside, photo_size[::-1], interpolation=cv2.INTER_LINEAR)
@@ -151,7 +150,7 @@ def explain(
     if shown is None:
         shown = occlusion_map(model, photo, task)[spec.classes.index(chosen)]
     height, width = photo.shape[:2]
-    return heatmap(shown[None], 0, model.card.image_preparation, (height, width))
+    return heatmap(shown, model.card.image_preparation, (height, width))
 
 
 def map_of(prediction: Prediction, task: TaskSpec, label: str) -> Floats | None:
@@ -179,22 +178,13 @@ def explain_jpeg(model: Model, photo: Photo, prediction: Prediction, task: str) 
     return encode_jpeg(overlay(photo, explain(model, photo, prediction, task)))
 
 
-def decode_to_show(source: Source, max_side: int = 1024) -> Photo:
-    """A photo whose sides are at most ``max_side`` pixels: uint8 (H, W, 3) RGB.
+def decode_to_show(source: Source) -> Photo:
+    """A photo as large as heat is worth laying over: uint8 (H, W, 3) RGB, 1024 pixels at most.
 
     Raises:
         ImageError: as for :func:`beltsight.image.decode`.
     """
-    return shrink(decode(source, enough=(max_side, max_side)), max_side)
-
-
-def shrink(photo: Photo, max_side: int) -> Photo:
-    """A photo scaled down so that neither side is over ``max_side`` pixels; never up."""
-    scale = max_side / max(photo.shape[:2])
-    if scale >= 1:
-        return photo
-    size = (max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale)))
-    return np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return decode_at_most(source, _SHOWN_PX)
 
 
 def _hide(prepared: Photo, place: int, cells: int, preparation: Preparation) -> NDArray[np.uint8]:

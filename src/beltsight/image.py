@@ -44,10 +44,12 @@ _PLAIN_PPM_PIXELS = 4_000_000  # numbers as text: a second for each million
 _PYTHON_DECODERS = ("ppm_plain", "bmp_rle")  # run lengths take about as long
 # Formats of cameras and the web only: no vector or document formats, whose decoders run programs.
 # MPO (two JPEGs in a file) opens by way of JPEG; named here it would be a KeyError for all others.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
-)
+SUFFIXES_OF: dict[str, tuple[str, ...]] = {
+    "JPEG": (".jpg", ".jpeg", ".jpe"), "PNG": (".png",), "WEBP": (".webp",), "GIF": (".gif",),
+    "BMP": (".bmp",), "TIFF": (".tif", ".tiff"), "PPM": (".ppm", ".pgm"),
+}  # fmt: skip
+FORMATS = tuple(SUFFIXES_OF)
+SUFFIXES = frozenset(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
 _STRIP_PIXELS = 1_000_000
 _ORIENTATION_TAG = 0x0112
 # For each EXIF orientation: the photo as it is stored, as a view of the upright one.

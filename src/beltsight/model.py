@@ -9,7 +9,7 @@ uint8 (N, H, W, 3) RGB and gives, per task, logits ``task`` (N, C) and class map
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -23,9 +23,9 @@ from beltsight.card import Card, content_hash, golden_batch
 from beltsight.config import ASSETS
 from beltsight.engines import DEFAULT_ENGINE, Engine, open_engine, run_in_batches
 from beltsight.errors import ANEW, ConfigError, ImageError, ModelError, ModelFileError, ParityError
-from beltsight.graph import describing_engine, read_card, read_model_file
 from beltsight.image import Preparation, Source, prepare
 from beltsight.machine import usable_cores
+from beltsight.model_file import describing_engine, read_card, read_model_file
 from beltsight.novelty import Novelty
 from beltsight.records import MAP_END, PLACES_END, Answer, Floats, Photo, Prediction, TaskSpec
 from beltsight.sources import StoredPhoto, name_of
@@ -151,7 +151,7 @@ class Model:
         Args:
             sources: one photo or many; see :func:`beltsight.image.prepare`. A uint8 array
                 (N, H, W, 3) is N photos.
-            explain: fill ``maps``.
+            explain: fill ``maps`` and ``places``.
             batch_size: photos per call of the engine; by default as tuned, else 16.
 
         Returns:
@@ -293,6 +293,11 @@ class Model:
         return {task.name: task.temperature for task in self.card.tasks}
 
     @cached_property
+    def thresholds(self) -> dict[str, float]:
+        """Confidence per task from which on its answer is accepted; a task without has none."""
+        return {t.name: t.threshold for t in self.card.tasks if t.threshold is not None}
+
+    @cached_property
     def novelty(self) -> Novelty | None:
         """What photos the model knows look like, or None where its card does not say."""
         card = self.card.novelty
@@ -305,6 +310,30 @@ class Model:
         maps = [f"{task.name}{MAP_END}" for task in tasks if task.map]
         return maps + [f"{task.name}{PLACES_END}" for task in tasks if task.places]
 
+    def judge(
+        self, answers: Mapping[str, Answer], novelty: float | None
+    ) -> tuple[bool | None, bool | None, str | None]:
+        """``novel``, ``abstain`` and ``why`` of a Prediction with these answers.
+
+        Args:
+            answers: by task.
+            novelty: the embedding's score, or None where there is none.
+        """
+        novel, doubts = None, []
+        if self.novelty is not None and novelty is not None:
+            limit = self.novelty.threshold
+            if novel := novelty > limit:
+                doubts.append(f"unlike anything seen: novelty {novelty:.3g}, known to {limit:.3g}")
+        doubts += [
+            f"unsure of {name}: {answer.label} at {answer.confidence:.3f}, accepted from "
+            f"{least:.3f}"
+            for name, answer in answers.items()
+            if (least := self.thresholds.get(name)) is not None
+            and not answer.confidence >= least  # nor a NaN
+        ]
+        can_abstain = novel is not None or bool(self.thresholds)
+        return novel, bool(doubts) if can_abstain else None, "; ".join(doubts) or None
+
     def _prediction(self, name: str | None, outputs: dict[str, Floats]) -> Prediction:
         answers = {
             task.name: _answer_of(task, self.probabilities(task.name, outputs[task.name][None])[0])
@@ -314,28 +343,21 @@ class Model:
             {key.removesuffix(end): outputs[key] for key in outputs if key.endswith(end)}
             for end in (MAP_END, PLACES_END)
         )
-        novelty = self._novelty_of(outputs["embedding"])
-        novel = None if self.novelty is None else novelty > self.novelty.threshold
-        doubts = _doubts(self.card, answers)
-        if novel and self.novelty is not None:
-            limit = self.novelty.threshold
-            doubts = [f"unlike anything seen: novelty {novelty:.3g}, known to {limit:.3g}", *doubts]
-        can_abstain = novel is not None or any(t.threshold is not None for t in self.card.tasks)
+        embedding = outputs["embedding"]
+        novelty = None if self.novelty is None else float(self.novelty.score(embedding[None])[0])
+        novel, abstain, why = self.judge(answers, novelty)
         return Prediction(
             name,
             answers,
-            outputs["embedding"],
+            embedding,
             maps,
-            bool(doubts) if can_abstain else None,
+            abstain,
             engine=self.engine.name,
             novel=novel,
-            novelty=None if self.novelty is None else novelty,
-            why="; ".join(doubts) or None,
+            novelty=novelty,
+            why=why,
             places=places,
         )
-
-    def _novelty_of(self, embedding: Floats) -> float:
-        return 0.0 if self.novelty is None else float(self.novelty.score(embedding[None])[0])
 
     def _check_finite(self, raw: dict[str, Floats]) -> None:
         for task in self.tasks:
@@ -346,16 +368,7 @@ class Model:
                 )
 
 
-def load(
-    path: str | os.PathLike[str] | None = None,
-    *,
-    threads: int = 0,
-    streams: int = 1,
-    engine: str | None = None,
-    purpose: Purpose | None = None,
-) -> Model:
-    """Load a model file; the packaged model by default. See :meth:`Model.load`."""
-    return Model.load(path, threads=threads, streams=streams, engine=engine, purpose=purpose)
+load = Model.load
 
 
 @contextmanager
@@ -384,13 +397,3 @@ def _answer_of(task: TaskSpec, probabilities: NDArray[np.float64]) -> Answer:
     best = int(probabilities.argmax())
     table = dict(zip(task.classes, probabilities.tolist(), strict=True))
     return Answer(task.classes[best], float(probabilities[best]), table)
-
-
-def _doubts(card: Card, answers: dict[str, Answer]) -> list[str]:
-    """In words, which answers are less sure than they must be."""
-    return [
-        f"unsure of {task.name}: {answer.label} at {answer.confidence:.3f}, accepted from "
-        f"{task.threshold:.3f}"
-        for task, answer in ((task, answers[task.name]) for task in card.tasks)
-        if task.threshold is not None and not answer.confidence >= task.threshold  # nor a NaN
-    ]

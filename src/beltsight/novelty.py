@@ -15,11 +15,11 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from beltsight.errors import ConfigError, DatasetError, ModelError
-from beltsight.intervals import exact_interval
 from beltsight.records import Floats
+from beltsight.strict import Strict
 
 COMPONENTS = 64
 """Directions kept; fewer where the embedding is wide, so that the card stays small."""
@@ -31,14 +31,13 @@ _ROOM = 1.0 + 1e-4  # engines and batch sizes differ in the last digits of an em
 _SHORTEST = 1e-3  # of the mean length: an embedding of nothing but zeros has a finite score
 
 
-class NoveltyCard(BaseModel):
+class NoveltyCard(Strict):
     """The part of a model's card that :class:`Novelty` is kept in.
 
     ``mean`` is little-endian float32 and ``basis`` little-endian float16, row by row, both in
     base64; ``n_fit`` and ``n_known`` count the photos that gave the basis and the threshold.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     method: Literal["residual over root of length"] = "residual over root of length"
     width: int = Field(ge=2, le=_MOST_VALUES)
     components: int = Field(ge=1)
@@ -97,17 +96,6 @@ class Novelty:
             object.__setattr__(self, name, view)
         # Converted here and not again for every photo.
         object.__setattr__(self, "_wide", self.basis.astype(np.float64))
-
-    @property
-    def false_alarm_interval(self) -> tuple[float, float]:
-        """Where the true share of false alarms lies with 95 % probability.
-
-        Whatever the scores' distribution, the share above the k-th smallest of n follows
-        Beta(n + 1 - k, k).
-        """
-        low, _ = exact_interval(self.n_above + 1, self.n_known)
-        _, high = exact_interval(self.n_above, self.n_known)
-        return low, high
 
     def score(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """How strange embeddings are.

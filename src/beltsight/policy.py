@@ -12,31 +12,23 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from beltsight.config import ASSETS, load_config, nearest
+from beltsight.config import ASSETS, NAME_PATTERN, load_config, nearest
 from beltsight.errors import ConfigError, PolicyError
+from beltsight.records import CONTAMINATION, DIRT, MATERIAL, NO_DIRT
+from beltsight.strict import Name, Names, Strict
 from beltsight.taxonomy import Taxonomy
 
-MATERIAL, CONTAMINATION, DIRT = "material", "contamination", "dirt"
 HAND_SORT = "hand-sort"
 ANY = "*"
-NO_DIRT = "none"
 # Stand for the kinds of dirt in a policy that names none.
 _NO_KINDS = (NO_DIRT, "any")
 
-
-def _listed(value: Any) -> Any:
-    """One name stands for a list of one."""
-    return [value] if isinstance(value, str) else value
-
-
-_Name = Annotated[str, Field(min_length=1)]
-_Names = Annotated[tuple[_Name, ...], BeforeValidator(_listed), Field(min_length=1)]
 _Cost = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
-_Word = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+_Word = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +43,7 @@ class Case:
         return f"material {self.material}, contamination {self.contamination}, dirt {self.dirt}"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Stream(_Part):
+class Stream(Strict):
     """A route that the plant has.
 
     ``purity`` is the least probability of being right with which an item may go there.
@@ -65,12 +53,12 @@ class Stream(_Part):
     purity: float | None = Field(None, strict=True, gt=0, le=1, allow_inf_nan=False)
 
 
-class Rule(_Part):
+class Rule(Strict):
     """Cases and the route that they belong to; ``*`` stands for any answer."""
 
-    material: _Names = (ANY,)
-    contamination: _Names = (ANY,)
-    dirt: _Names = (ANY,)
+    material: Names = (ANY,)
+    contamination: Names = (ANY,)
+    dirt: Names = (ANY,)
     route: str
     because: str = ""
 
@@ -83,7 +71,7 @@ class Rule(_Part):
         )
 
 
-class Costs(_Part):
+class Costs(Strict):
     """What an item costs by the route taken, in any unit; the right route costs nothing.
 
     ``taken[route][right]`` is the cost of sending an item to ``route`` that belongs to ``right``;
@@ -95,7 +83,7 @@ class Costs(_Part):
     taken: dict[str, dict[str, _Cost]] = Field(default_factory=dict)
 
 
-class Policy(_Part):
+class Policy(Strict):
     """Streams, rules and costs; see the comments in ``assets/policy.toml``.
 
     Args:
@@ -117,8 +105,8 @@ class Policy(_Part):
 
     name: _Word
     version: _Word
-    levels: tuple[_Name, ...] = Field(min_length=2)
-    kinds: tuple[_Name, ...] = ()
+    levels: tuple[Name, ...] = Field(min_length=2)
+    kinds: tuple[Name, ...] = ()
     without_contamination: str | None = None
     without_dirt: str | None = None
     streams: dict[str, Stream] = Field(min_length=1)
@@ -169,7 +157,7 @@ class Policy(_Part):
         return stream.name if stream else "Hand sorting"
 
 
-def load_policy(path: Path | None = None) -> Policy:
+def load_policy(path: Path | str | None = None) -> Policy:
     """Read a policy; the packaged one by default.
 
     Raises:
@@ -181,7 +169,7 @@ def load_policy(path: Path | None = None) -> Policy:
         'grease and organic dirt spoil paper'
     """
     packaged = ASSETS / "policy.toml"
-    file = path or packaged
+    file = Path(path or packaged)
     try:
         return load_config(Policy, file)
     except PolicyError as error:

@@ -21,6 +21,9 @@ Photo = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 SPLITS = ("train", "val", "test")
+# Tasks that the code knows by name, and what an item without dirt is called in the last two.
+MATERIAL, CONTAMINATION, DIRT = "material", "contamination", "dirt"
+CLEAN, NO_DIRT = "clean", "none"
 
 
 V = TypeVar("V")
@@ -103,6 +106,16 @@ class Sample:
     __reduce__ = _rebuild
 
 
+def is_clean(sample: Sample) -> bool:
+    """Whether a photo's item has no dirt, as far as anybody said.
+
+    Example:
+        >>> is_clean(Sample(Path("a.jpg"), {MATERIAL: "glass"}))
+        True
+    """
+    return sample.labels.get(CONTAMINATION, CLEAN) == CLEAN
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The model's answer to one task.
@@ -147,15 +160,15 @@ class Prediction:
 
     path: str | None
     tasks: Mapping[str, Answer] = field(default_factory=dict, hash=False)
-    embedding: Floats | None = field(default=None, compare=False)
-    maps: Mapping[str, Floats] = field(default_factory=dict, compare=False)
+    embedding: Floats | None = field(default=None, compare=False, repr=False)
+    maps: Mapping[str, Floats] = field(default_factory=dict, compare=False, repr=False)
     abstain: bool | None = None
     engine: str = ""
     error: str | None = None
     novel: bool | None = None
     novelty: float | None = None
     why: str | None = None
-    places: Mapping[str, Floats] = field(default_factory=dict, compare=False)
+    places: Mapping[str, Floats] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", _frozen(self.tasks))
@@ -209,21 +222,6 @@ class Frame:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image", _read_only(self.image))
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One physical thing seen on the belt.
-
-    Args:
-        item_id: unique within a run of the line.
-        box_xyxy: pixel box in its frame, x to the right and y down, ends exclusive.
-        belt_position_mm: position of its centre along the belt.
-    """
-
-    item_id: int
-    box_xyxy: tuple[int, int, int, int]
-    belt_position_mm: float
 
 
 def prediction_record(

@@ -23,17 +23,15 @@ from numpy.typing import NDArray
 
 from beltsight.answered import NOT_ASKED, Answered, make_folder, read_answers, write_answers
 from beltsight.card import content_hash
-from beltsight.config import nearest
 from beltsight.dataset.index import Dataset, load_dataset
 from beltsight.errors import DatasetError, ImageError
-from beltsight.evaluation import items_of
-from beltsight.explain import shrink
-from beltsight.image import decode, read_photo_bytes
+from beltsight.evaluation import items_of, labelled_samples
+from beltsight.image import read_photo_bytes
+from beltsight.image_small import decode_at_most
 from beltsight.leak import find_leak, refuse_known
 from beltsight.metrics import share_interval
 from beltsight.model import Model
-from beltsight.policy import MATERIAL
-from beltsight.records import Floats, Photo, Sample
+from beltsight.records import CONTAMINATION, DIRT, MATERIAL, Floats, Photo, Sample, is_clean
 from beltsight.scene import CutOut, cut_out, find_foreground
 from beltsight.scene.damage import CHANGES, Changed, change_photo, check_change
 
@@ -44,7 +42,6 @@ _PLAIN = "plain"
 _ITEM_SHARES = (0.03, 0.7)  # of the photo, that an item may take
 _OTHERS = 24
 _SOLID = 0.3  # least part of its box that an item takes which is laid over another
-_LEVEL, _DIRT, _CLEAN = "contamination", "dirt", "clean"
 WHY_LEFT_OUT = (
     "no photo shows an item whose outline can be trusted, or none of another class to lay over it"
 )
@@ -95,7 +92,7 @@ def measure_robustness(
         check_change(name)
         for amount in amounts:
             check_change(name, amount)
-    samples = _labelled(dataset, model)
+    samples = labelled_samples(dataset, model)
     if split == "test":
         refuse_known(dataset, find_leak(dataset, samples, model.card), len(samples))
     asking = _Asking(model, dataset, samples, seed, batch_size, progress)
@@ -190,12 +187,12 @@ class _Asking:
         self, change: str, amounts: tuple[float, ...]
     ) -> Iterator[tuple[int, int, Changed]]:
         # A dirty item laid over a clean one would show dirt that its label denies.
-        clean = [sample for sample in self.samples if _is_clean(sample)]
+        clean = [sample for sample in self.samples if is_clean(sample)]
         others = find_others(clean, self.seed) if change == "occlusion" else []
         for place, sample in enumerate(self.samples):
             self.progress(change, place + 1, len(self.samples))
             try:
-                photo = _open(sample.path)
+                photo = decode_at_most(sample.path, SIDE_PX)
             except ImageError:
                 continue
             if change == _PLAIN:
@@ -219,7 +216,7 @@ class _Asking:
         fill = self.model.card.image_preparation.fill
         if not CHANGES[change].needs_item:
             return {"fill": fill}
-        if change == "dirt" and not _is_clean(sample):
+        if change == "dirt" and not is_clean(sample):
             return None
         item = _item_mask(photo)
         own = _class_of(sample)
@@ -232,11 +229,6 @@ class _Asking:
         return {"fill": fill, "item": item, "other": strange[choice] if strange else None}
 
 
-def _is_clean(sample: Sample) -> bool:
-    """Nobody said otherwise."""
-    return sample.labels.get(_LEVEL, _CLEAN) == _CLEAN
-
-
 def _class_of(sample: Sample) -> str:
     """The material, whatever the order of columns; without one the first label."""
     return sample.labels.get(MATERIAL, next(iter(sample.labels.values()), ""))
@@ -246,8 +238,8 @@ def _truth(sample: Sample, change: str, changed: Changed) -> dict[str, str]:
     """Labels of a changed photo. What a change decides never stays as it was: wet dirt has a
     level and no class of ``dirt``, so nobody is asked for one; and of a dirty item that another
     hides in part, nobody knows how much dirt can still be seen."""
-    decided = change == "dirt" or (change == "occlusion" and not _is_clean(sample))
-    gone = {_LEVEL, _DIRT} if decided else set()
+    decided = change == "dirt" or (change == "occlusion" and not is_clean(sample))
+    gone = {CONTAMINATION, DIRT} if decided else set()
     kept = {task: label for task, label in sample.labels.items() if task not in gone}
     return {**kept, **changed.labels}
 
@@ -333,29 +325,6 @@ def _file_digest(path: Path) -> str:
         return ""
 
 
-def _labelled(dataset: Dataset, model: Model) -> tuple[Sample, ...]:
-    """Photos with a label for a task of the model, each one that it can give."""
-    tasks = {task.name: task.classes for task in model.tasks}
-    chosen = tuple(s for s in dataset.samples if tasks.keys() & s.labels.keys())
-    for sample in chosen:
-        for task in tasks.keys() & sample.labels.keys():
-            label = sample.labels[task]
-            if label not in tasks[task]:
-                raise DatasetError(
-                    f"{dataset.shown_path(sample)}: {task} {label!r} is not a class of this "
-                    f"model; {nearest(label, tasks[task])}"
-                )
-    if not chosen:
-        raise DatasetError(
-            f"{dataset.root}: no photo has a label for {', '.join(tasks)}, which the model answers"
-        )
-    return chosen
-
-
-def _open(path: Path) -> Photo:
-    return shrink(decode(path, enough=(SIDE_PX, SIDE_PX)), SIDE_PX)
-
-
 def _item_mask(photo: Photo) -> Floats | None:
     """The item's mask, or None where its outline cannot be trusted."""
     found = find_foreground(photo)
@@ -366,7 +335,7 @@ def _item_mask(photo: Photo) -> Floats | None:
 def _try_cut_out(sample: Sample) -> CutOut | None:
     """The photo's item, where it can be seen as a thing of its own."""
     try:
-        photo = _open(sample.path)
+        photo = decode_at_most(sample.path, SIDE_PX)
     except ImageError:
         return None
     mask = _item_mask(photo)

@@ -63,13 +63,18 @@ class Taxonomy(BaseModel):
         classes = tuple(info.classes) if info.ordered else tuple(used)
         return TaskSpec(task, classes, info.ordered)
 
-    def show(self, task: str, label: str) -> ClassInfo:
-        """Display name and colour; a class that is not listed shows its own name."""
+    def show(self, task: str, label: str, place: int | None = None) -> ClassInfo:
+        """Display name and colour; a class that is not listed shows its own name.
+
+        Args:
+            task, label: of the class.
+            place: among the task's classes, so that a few that are not listed differ in colour.
+        """
         info = self.tasks.get(task)
         if info and label in info.classes:
             return info.classes[label]
         # A folder may have a name that is no text.
-        number = sum(label.encode(errors="surrogateescape"))
+        number = sum(label.encode(errors="surrogateescape")) if place is None else place
         colour = _FALLBACK_COLOURS[number % len(_FALLBACK_COLOURS)]
         return ClassInfo(name=label, colour=colour)
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from beltsight.card import PurityCard, TaskCard
 from beltsight.config import nearest
 from beltsight.errors import ConfigError
-from beltsight.policy import MATERIAL
 from beltsight.purity import StreamChoices
+from beltsight.records import MATERIAL
 from beltsight.selective import choose_thresholds
 
 ACCEPTS_NOTHING = math.nextafter(1.0, 2.0)

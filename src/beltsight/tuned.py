@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beltsight.engines import ENGINES
 from beltsight.errors import BeltsightError
+from beltsight.files import whole
 from beltsight.machine import describe_machine, usable_cores
 
 Purpose = Literal["latency", "throughput"]
@@ -69,11 +70,10 @@ def save_tuning(tuning: Tuning) -> Path:
         BeltsightError: the folder cannot be written.
     """
     path = store_path(tuning.model_sha256, tuning.threads)
-    part = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(tuning.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        with whole(path) as draft:
+            draft.write_text(tuning.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise BeltsightError(
             f"{path}: the choice cannot be stored: {error.strerror}; {_ELSEWHERE}"

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 import beltsight
 from beltsight.model import DEFAULT_MODEL
-from beltsight.reliability import check_calibration
-from beltsight.routing import (
+from beltsight.policy_cost import (
     Routing,
     ignore_contamination,
     mean_cost,
@@ -28,6 +27,7 @@ from beltsight.routing import (
     route_all,
     true_routes,
 )
+from beltsight.reliability import check_calibration
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))

@@ -35,11 +35,12 @@ from beltsight.line.simulate.crops import CropBook
 from beltsight.line.simulate.play import Play, PlaySettings
 from beltsight.machine import describe_machine
 from beltsight.model import DEFAULT_MODEL
+from beltsight.model_file import restate_card
+from beltsight.recalibrate import recalibrate
 from beltsight.train.checkpoint import load_checkpoint, save_checkpoint
-from beltsight.train.export import make_engine_of_file, measure_parity, restate_card
+from beltsight.train.export import make_engine_of_file, measure_parity
 from beltsight.train.loop import EpochDone, Event
 from beltsight.train.package import About
-from beltsight.train.recalibrate import recalibrate
 from beltsight.train.run import export_run, load_network, run_training
 from beltsight.train.settings import load_settings
 

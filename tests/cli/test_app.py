@@ -16,7 +16,7 @@ from beltsight.errors import BeltsightError, ConfigError, TaxonomyError
 
 COMMANDS = (
     "demo", "predict", "train", "evaluate", "calibrate", "bench", "export", "quantize", "check",
-    "split", "soil", "fetch", "card", "tune", "policy", "log", "schema", "line",
+    "split", "soil", "fetch", "card", "tune", "policy", "schema", "line", "log",
 )  # fmt: skip
 
 
@@ -26,6 +26,13 @@ def test_help_lists_every_command_by_a_whole_sentence() -> None:
     listed = result.out.partition("Commands:")[2].strip().splitlines()
     assert [line.split()[0] for line in listed] == list(COMMANDS)
     assert beltsight("-h").out == result.out
+
+
+def test_results_are_printed_by_the_console_alone() -> None:
+    """It keeps a file name's control characters from the terminal, unlike the framework's echo."""
+    paths = sorted(Path(app.__file__).parent.glob("*.py"))
+    assert len(paths) > 20
+    assert [path.name for path in paths if "typer.echo(" in path.read_text()] == ["app.py"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -112,6 +112,13 @@ def test_against_torch_adds_both_memory_formats(tmp_path: Path) -> None:
     assert "random weights" in result.err
 
 
+def test_a_photo_in_the_place_of_a_model_is_said(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    result = beltsight("bench", tmp_path / "photo.jpg", *QUICK, "--against", "torch")
+    assert result.status == 1
+    assert "is no model file; the model comes first" in result.err
+
+
 def test_a_card_with_an_unknown_backbone_is_said(tmp_path: Path) -> None:
     pytest.importorskip("timm")
     model = write_tiny(tmp_path / "tiny.onnx")

@@ -38,6 +38,7 @@ def test_the_figures_name_their_split(tmp_path: Path) -> None:
     result = beltsight("card", write_tiny(tmp_path / "m.onnx", tiny_card(metrics=metrics)))
     assert "87.5 % (61.0 to 97.0 %) of 16 photos of the validation split" in result.out
     assert "87.5 % (61.0 to 97.0 %) of 16 photos of the test split" in result.out
+    assert result.out.count("Measured material ") == 2
 
 
 def test_strange_figures_are_passed_over(tmp_path: Path) -> None:

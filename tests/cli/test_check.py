@@ -142,6 +142,18 @@ def test_probably_mislabelled_with_a_model(tmp_path: Path) -> None:
     assert record["suspects"][0]["photo"]["path"] == "red/green4.jpg"
 
 
+def test_a_misspelt_column_is_said(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"glass": 2, "metal": 2})
+    rows = [
+        f"{path.relative_to(tmp_path)},{path.parent.name},clean,1,2"
+        for path in sorted(tmp_path.rglob("*.jpg"))
+    ]
+    text = "\n".join(["file,material,contaminaton,grp,share", *rows])
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
+    run = invoke("check", tmp_path / "labels.csv")
+    assert "passed over: contaminaton (did you mean 'contamination'?), grp (did you" in run.err
+
+
 def test_groups_across_splits_are_shown(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "data", {"glass": 10, "paper": 10})
     rows = ["path,material,group,split"]

@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import random
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -122,10 +121,8 @@ def test_a_folder_that_cannot_be_made_is_a_problem(packaged: Path) -> None:
     assert "cannot be written" in result.err
 
 
-def test_the_packaged_model_sorts_most_of_them_in_time(tmp_path: Path) -> None:
-    start = time.perf_counter()
+def test_the_packaged_model_sorts_most_of_them(tmp_path: Path) -> None:
     result = beltsight("demo", "--out", tmp_path / "demo", "--json")
-    assert time.perf_counter() - start < 10
     # Its accuracy is about 0.9; below 27 of 36 by chance once in a hundred draws.
     assert result.json["right"] >= 27
 

@@ -130,7 +130,26 @@ def test_export_writes_a_file(store: Path, tmp_path: Path) -> None:
     found = beltsight("log", "export", store, "--out", out, "--kind", "command", "--json")
     assert found.json == {"line": "north", "rows": 30, "out": str(out)}
     assert len(out.read_text(encoding="utf-8").splitlines()) == 30
-    assert beltsight("log", "export", store).status == 2
+    without = beltsight("log", "export", store)
+    assert (without.status, "--out" in without.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("action", "option"),
+    [
+        ("verify", ("--from", "2026-11-21")),
+        ("verify", ("--kind", "event")),
+        ("show", ("--out", "a.csv")),
+        ("export", ("--rows", "3")),
+        ("report", ("--key", "key")),
+    ],
+)
+def test_an_option_of_another_command_is_refused(
+    store: Path, action: str, option: tuple[str, ...]
+) -> None:
+    """Ignored, it would let a user believe that it restricts what is verified."""
+    found = beltsight("log", action, store, *option)
+    assert (found.status, f"No such option: {option[0]}" in found.err) == (2, True)
 
 
 @pytest.fixture
@@ -174,7 +193,8 @@ def test_report_says_that_a_clock_was_simulated(tmp_path: Path) -> None:
     for start, simulated in (("12:00:30", 1), ("12:01:00", 0)):
         later = beltsight("log", "report", path, "--json", "--from", f"2026-11-21T{start}")
         assert later.json["simulated_runs"] == simulated
-    assert "simulated" not in beltsight("log", "report", path, "--from", "2026-11-21T12:01").out
+    real = beltsight("log", "report", path, "--from", "2026-11-21T12:01")
+    assert (real.status, "simulated" in real.out) == (0, False)
 
 
 def test_report_is_corrected_by_the_model_s_card(tmp_path: Path) -> None:
@@ -199,6 +219,8 @@ def test_report_is_corrected_by_the_model_s_card(tmp_path: Path) -> None:
     assert shares.keys() == set(CLASSES)
     assert sum(shares.values()) == pytest.approx(1)
     assert all(share == pytest.approx(0, abs=0.01) for share in list(shares.values())[2:])
+    packaged = beltsight("log", "report", path, "--model", file, "--policy", "default")
+    assert "no rule decides material blue" in packaged.err  # it was found
     lone = beltsight("log", "report", path, "--policy", tmp_path / "p.toml")
     assert (lone.status, "--model" in lone.err) == (2, True)
 

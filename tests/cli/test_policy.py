@@ -54,6 +54,11 @@ def test_explain_prints_what_goes_where_and_how_sure() -> None:
         assert re.search(rf"\b{material}\b", result.out)
 
 
+def test_the_packaged_policy_has_a_name() -> None:
+    named = beltsight("policy", "check", "--policy", "default")
+    assert (named.status, named.out) == (0, beltsight("policy", "check").out)
+
+
 def test_explain_fits_80_columns() -> None:
     wide = {"COLUMNS": "80", "FORCE_COLOR": "1", "TERM": "dumb", "NO_COLOR": "1"}
     result = spawn("policy", "explain", **wide)
@@ -92,7 +97,8 @@ def test_check_counts_cases_and_names_idle_rules(tmp_path: Path, site: Path) -> 
     assert "6 cases of 3 materials are decided by 3 rules" in result.out
     assert "assumed: the model does not tell contamination" in result.out
     assert "rule 3 decides no case" in result.out
-    assert "idle" not in beltsight("policy", "check").out
+    packaged = beltsight("policy", "check")
+    assert (packaged.status, "decides no case" in packaged.out) == (0, False)
 
 
 def test_check_names_streams_that_nothing_can_reach(tmp_path: Path, site: Path) -> None:

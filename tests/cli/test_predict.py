@@ -89,6 +89,16 @@ def test_a_policy_adds_route_and_reason(model: Path, photos: Path, tmp_path: Pat
     assert heading.index("reason") == bad.index("no-answer") == red.index("confident")
 
 
+def test_what_a_model_does_not_accept_is_marked() -> None:
+    photos = ASSETS / "demo"
+    heading, *shown = beltsight("predict", "default", photos).out.splitlines()
+    said = [line[heading.index("accepted") :].split()[0] for line in shown]
+    lines = beltsight("predict", "default", photos, "--json").lines
+    words = {(False, False): "yes", (False, True): "unsure", (True, True): "unlike"}
+    assert said == [words[line["novel"], line["abstain"]] for line in lines]
+    assert {"yes", "unsure"} <= set(said)
+
+
 def test_a_policy_that_the_model_cannot_serve_is_wrong_use(model: Path, photos: Path) -> None:
     result = beltsight("predict", model, photos, "--policy", "default")
     assert result.status == 2 and result.out == ""
@@ -98,6 +108,7 @@ def test_a_policy_that_the_model_cannot_serve_is_wrong_use(model: Path, photos: 
 def test_a_taxonomy_adds_its_tasks_to_each_line(model: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("[tasks.colour]\nopen = true\n")
     result = beltsight("predict", model, photos, "--json", "--taxonomy", tmp_path / "mine.toml")
+    assert (result.status, len(result.lines)) == (0, 3)
     schema = json.loads((ASSETS / "schemas" / "prediction.schema.json").read_text())
     for line in result.lines:
         jsonschema.Draft202012Validator(schema).validate(line)
@@ -136,7 +147,7 @@ def test_files_folders_and_patterns_together(
 def test_batches_do_not_change_the_lines(model: Path, photos: Path, batch_size: int) -> None:
     one = beltsight("predict", model, photos, "--json")
     other = beltsight("predict", model, photos, "--json", "--batch-size", batch_size)
-    assert one.out == other.out
+    assert one.out == other.out and len(one.lines) == 3
 
 
 def test_no_photos_is_a_problem_with_a_remedy(model: Path, tmp_path: Path) -> None:

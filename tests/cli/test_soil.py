@@ -5,10 +5,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tests.cli.program import spawn
+import pytest
+from tests.cli.program import beltsight, spawn
+
+from beltsight.config import ASSETS
 
 
-def test_a_soiled_data_set_is_written_and_summed_up(tmp_path: Path) -> None:
+@pytest.fixture
+def items(tmp_path: Path) -> Path:
+    """Two items each of glass and metal."""
     rng = np.random.default_rng(0)
     for name, colour in {"glass": (90, 140, 60), "metal": (125, 110, 110)}.items():
         (tmp_path / "items" / name).mkdir(parents=True)
@@ -17,6 +22,20 @@ def test_a_soiled_data_set_is_written_and_summed_up(tmp_path: Path) -> None:
             cv2.ellipse(photo, (64, 48), (30, 22), 20 * number, 0, 360, colour, -1)
             noisy = np.clip(photo + rng.normal(0, 2, photo.shape), 0, 255).astype(np.uint8)
             cv2.imwrite(str(tmp_path / "items" / name / f"{number}.png"), noisy)
+    return tmp_path / "items"
+
+
+def test_what_is_drawn_stands_in_the_settings(items: Path, tmp_path: Path) -> None:
+    packaged = (ASSETS / "dirt.toml").read_text(encoding="utf-8")
+    file = tmp_path / "dirt.toml"
+    file.write_text(packaged.replace("clean     = 0.33", "clean     = 1.0"), encoding="utf-8")
+    done = beltsight("soil", items, "--out", tmp_path / "new", "--settings", file, "--json")
+    assert done.status == 0, done.err
+    assert done.json["levels"] == {"clean": 12}
+
+
+@pytest.mark.usefixtures("items")
+def test_a_soiled_data_set_is_written_and_summed_up(tmp_path: Path) -> None:
     out = tmp_path / "soiled"
     done = spawn("soil", str(tmp_path / "items"), "--out", str(out), "--kind", "mud", "--json")
     record = json.loads(done.stdout)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.cli.program import beltsight as invoke
 from tests.cli.program import spawn
-from tests.dataset.scenes import class_folders, put
+from tests.dataset.scenes import class_folders, jpeg, put, scene
 
 from beltsight.dataset import load_dataset
 
@@ -42,6 +42,13 @@ def test_split_then_read_then_refuse(data: Path) -> None:
     assert summary["n_photos"] == 41 == sum(summary["splits"].values())
     assert summary["seed"] == 9 and summary["out"] == str(data / "splits.csv")
     assert set(summary["tasks"]["material"]) == {"glass", "paper"}
+
+
+def test_photos_that_look_alike_are_kept_together_unless_told_otherwise(data: Path) -> None:
+    put(data / "glass/near.jpg", jpeg(scene(1, 96, 128), 60))  # 001.jpg, saved again
+    for option, parts in (((), 40), (("--no-near",), 41)):
+        run = invoke("split", data, "--force", "--json", *option)
+        assert (run.status, run.json["n_photos"], run.json["n_parts"]) == (0, 42, parts)
 
 
 def test_the_same_seed_writes_the_same_bytes(data: Path, tmp_path: Path) -> None:

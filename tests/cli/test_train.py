@@ -42,6 +42,7 @@ def test_train_then_resume_then_export(config: Path, data: Path, tmp_path: Path)
     assert resumed.returncode == 0, resumed.stderr
     assert "of 18 validation photos right" in resumed.stdout
     assert "--split test" not in resumed.stdout  # there is none
+    assert beltsight("card", out / "model.onnx", "--json").json["name"] == "shapes"
 
     exported = spawn("export", out, data, "--out", tmp_path / "m.onnx", "--json")
     assert exported.returncode == 0, exported.stderr
@@ -85,17 +86,67 @@ def test_a_wrong_command_line_is_one_sentence(
     assert "Traceback" not in run.stderr
 
 
-def test_the_next_command_names_what_was_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What a training was asked for; none takes place."""
     from beltsight.train import run as run_module
 
-    def fake(dataset: object, out: Path, settings: object, **_: object) -> SimpleNamespace:
+    kept = SimpleNamespace()
+
+    def fake(dataset: object, out: Path, settings: object, **more: object) -> SimpleNamespace:
+        kept.settings, kept.about = settings, more["about"]
         card = SimpleNamespace(tasks=())
         figures: dict[str, object] = {"tasks": {}}
         return SimpleNamespace(model=out / "model.onnx", metrics=figures, card=card, unreadable=())
 
     monkeypatch.setattr(run_module, "run_training", fake)
+    return kept
+
+
+ABOUT = ("--name", "sorter", "--licence", "MIT", "--notice", "ask first")
+
+
+def test_each_option_is_the_setting_of_its_name(
+    data: Path, tmp_path: Path, asked: SimpleNamespace
+) -> None:
+    from beltsight.train.package import About
+
+    given = {
+        "backbone": "resnet50", "weights": "random", "image_size": 96, "batch_size": 5,
+        "optimizer": "sgd", "augment": "plant", "seed": 7, "threads": 3,
+    }  # fmt: skip
+    options = [x for key, value in given.items() for x in (f"--{key.replace('_', '-')}", value)]
+    command = ("train", data, "--out", tmp_path / "x", "--task", "material", "--epochs", 9)
+    ended = beltsight(*command, *options, *ABOUT)
+    assert ended.status == 0, ended.err
+    settings = asked.settings.model_dump()
+    assert {key: settings[key] for key in given} == given
+    assert (settings["tasks"], settings["stages"][-1]["epochs"]) == (("material",), 9)
+    assert asked.about == About(name="sorter", licence="MIT", notice="ask first")
+
+
+def test_an_export_says_of_the_model_what_it_is_told(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from beltsight.train import folder, package, run
+
+    seen: list[object] = []
+
+    def fake(*given: object, about: object, **_: object) -> dict[str, object]:
+        seen.extend((given[0], given[2], about))
+        return {}
+
+    stored = SimpleNamespace(tasks=("material",))
+    monkeypatch.setattr(folder, "stored_settings", lambda folder: stored)
+    monkeypatch.setattr(run, "export_run", fake)
+    out = tmp_path / "m.onnx"
+    ended = beltsight("export", tmp_path, data, "--out", out, *ABOUT, "--model-version", 3)
+    assert ended.status == 0, ended.err
+    about = package.About(name="sorter", version="3", licence="MIT", notice="ask first")
+    assert seen == [tmp_path, out, about]
+
+
+def test_the_next_command_names_what_was_given(tmp_path: Path, asked: SimpleNamespace) -> None:
     data = write_photoset(tmp_path / "data", 4)
     table, out = data / "images" / "my photos.csv", tmp_path / "a run"
     names = [f"{kind}/{index}.png" for kind in ("glass", "paper") for index in range(3)]

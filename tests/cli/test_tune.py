@@ -8,7 +8,7 @@ from tests.tiny import write_tiny
 
 from beltsight.card import content_hash
 from beltsight.config import ASSETS
-from beltsight.engines import available_engines
+from beltsight.engines import available_engines, onnx_runtime
 from beltsight.machine import usable_cores
 from beltsight.tuned import Choice, Tuning, machine_key, save_tuning
 
@@ -27,8 +27,9 @@ def test_the_choice_is_printed_stored_and_forgotten(model: Path, tmp_path: Path)
     (stored,) = (tmp_path / "cache" / "tuned").iterdir()
     assert stored.name in result.err
     gone = beltsight("tune", model, "--forget")
-    assert "removed: 1" in gone.err
+    assert "removed: 1" in gone.err and not gone.out
     assert not list((tmp_path / "cache" / "tuned").iterdir())
+    assert beltsight("tune", model, "--forget", "--json").json == {"removed": 0}
 
 
 @pytest.mark.parametrize("json", [True, False])
@@ -47,6 +48,17 @@ def test_a_line_for_each_trial(model: Path) -> None:
     result = beltsight("tune", model, "--seconds", "0.01", "--threads", "1")
     assert "photos/s" in result.out
     assert "one photo:" in result.out
+
+
+def test_an_engine_that_rounds_is_allowed_by_its_option(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beltsight.tune.available_engines", lambda: ("onnxruntime-cpu",))
+    monkeypatch.setitem(onnx_runtime._ROUNDINGS, "onnxruntime-cpu", 2.0**-8)
+    command = ("tune", model, "--seconds", "0.01", "--threads", "1")
+    refused = beltsight(*command)
+    assert (refused.status, "--bfloat16 allows it" in refused.err) == (1, True)
+    assert beltsight(*command, "--bfloat16").status == 0
 
 
 @pytest.mark.skipif("onnxruntime-cuda" in available_engines(), reason="it would work here")

@@ -250,7 +250,7 @@ def test_a_folder_that_cannot_be_written_is_a_fetch_error(server: Server, tmp_pa
     fetch(source(server.url), tmp_path)
     (tmp_path / "splits.csv").unlink()
     # In the way of the draft; a read-only folder would not stop the administrator.
-    (tmp_path / ".splits.csv.part").mkdir()
+    (tmp_path / f".splits.csv.{threading.get_native_id()}.part").mkdir()
     with pytest.raises(FetchError, match="cannot be written"):
         fetch(source(server.url), tmp_path)
 

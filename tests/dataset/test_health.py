@@ -5,6 +5,7 @@ import json
 import re
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tests.tiny import write_tiny
 from beltsight.dataset import load_dataset
 from beltsight.dataset.health import HealthReport, check_health
 from beltsight.dataset.scan import scan_photo, scan_photos
+from beltsight.flow import ordered_map
 from beltsight.model import Model
 
 
@@ -198,23 +200,22 @@ def test_organic_recyclable_has_its_flaws(data_dir: Path) -> None:
     assert not report.exact
 
 
-def test_as_many_threads_embed_as_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
+def test_all_cores_read_and_embed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from beltsight.dataset import scan, suspects
 
-    asked: list[int] = []
+    asked: list[tuple[int, int]] = []
 
-    def pool(workers: int) -> ThreadPoolExecutor:
-        asked.append(workers)
-        return ThreadPoolExecutor(workers)
+    def spied(function: Any, items: Any, workers: int, ahead: int) -> Any:
+        asked.append((workers, ahead))
+        return ordered_map(function, items, workers, ahead)
 
     for module in (scan, suspects):
-        monkeypatch.setattr(module, "ThreadPoolExecutor", pool)
+        monkeypatch.setattr(module, "ordered_map", spied)
+        monkeypatch.setattr(module, "usable_cores", lambda: 3)
     class_folders(tmp_path / "data", {"blue": 6, "red": 6})
     model = Model.load(write_tiny(tmp_path / "tiny.onnx"))
-    check_health(load_dataset(tmp_path / "data"), model=model, workers=3)
-    assert asked == [3, 3]
+    check_health(load_dataset(tmp_path / "data"), model=model)
+    assert asked == [(3, 6), (3, 6)]
 
 
 def test_a_group_in_two_splits_is_found(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.dataset.scenes import put
 
-from beltsight.dataset import Dataset, load_dataset
+from beltsight.dataset import Dataset, index, load_dataset
 from beltsight.errors import BeltsightError, DatasetError, SplitError, TaxonomyError
 from beltsight.taxonomy import Taxonomy, load_taxonomy
 
@@ -50,6 +50,12 @@ READABLE: dict[str, str | bytes] = {
     "aliases": HEADER + "a.jpg,glass,training\nb.jpg,paper,testing\n",
     "unsorted": HEADER + "b.jpg,paper,test\na.jpg,glass,train\n",
 }
+
+
+def test_a_csv_beyond_its_bound_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "_MAX_CSV_BYTES", 10)
+    with pytest.raises(DatasetError, match="over 10 bytes; split it into several"):
+        load_dataset(csv_set(tmp_path, HEADER + ROWS))
 
 
 @pytest.mark.parametrize("form", READABLE)

@@ -10,7 +10,6 @@ import pytest
 from tests.cli.program import beltsight as command
 
 import beltsight
-from beltsight.card import content_hash
 from beltsight.dataset.soil import SoilOptions, check_levels, mask_name, soil_dataset
 from beltsight.errors import ConfigError, DatasetError, TaxonomyError
 from beltsight.records import Photo
@@ -87,14 +86,19 @@ def test_share_level_and_mask_agree(items: Path, tmp_path: Path) -> None:
     assert {row["contamination"] for row in rows} == {"clean", "partly", "heavily"}
 
 
-def test_same_seed_same_photos_whatever_the_threads(items: Path, tmp_path: Path) -> None:
+def test_same_seed_same_folder_whatever_the_threads(
+    items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = beltsight.load_dataset(items)
-    digests = []
-    for name, seed, workers in (("a", 1, 1), ("b", 1, 3), ("c", 2, 2)):
-        soil_dataset(dataset, tmp_path / name, SoilOptions(seed=seed), workers=workers)
-        photos = sorted((tmp_path / name / "images").rglob("*.jpg"))
-        digests.append([content_hash(photo.read_bytes()) for photo in photos])
-    assert digests[0] == digests[1] != digests[2]
+    contents = []
+    for name, seed, cores in (("a", 1, 1), ("b", 1, 4), ("c", 2, 2)):
+        monkeypatch.setattr("beltsight.dataset.soil.usable_cores", lambda cores=cores: cores)
+        out = tmp_path / name
+        soil_dataset(dataset, out, SoilOptions(seed=seed, masks=True))
+        files = sorted(file for file in out.rglob("*") if file.is_file())
+        contents.append({str(file.relative_to(out)): file.read_bytes() for file in files})
+    assert len(contents[0]) > 2 * 12  # photos, masks, labels and the plan
+    assert contents[0] == contents[1] != contents[2]
 
 
 def test_interrupted_work_goes_on_to_the_same_end(items: Path, tmp_path: Path) -> None:

@@ -162,9 +162,6 @@ def test_a_line_without_encoder_goes_by_the_clock() -> None:
     assert states[30].position_mm == pytest.approx(2500.0, abs=0.1)
     assert states[30].speed_mm_s == pytest.approx(2500.0, rel=0.001)
     assert not any(s.doubtful for s in states)
-    odometer.set_speed(0.0)
-    assert odometer.update(2.0, None).position_mm == states[30].position_mm
-    assert odometer.update(2.2, None).moving == "stopped"
 
 
 def test_without_encoder_and_speed_the_position_is_doubtful() -> None:
@@ -183,11 +180,6 @@ def test_a_time_that_is_none_is_refused(time_s: float) -> None:
 def test_a_count_that_is_not_whole_is_refused(raw: object) -> None:
     with pytest.raises(LineError, match="whole number"):
         Odometer(settings_of()).update(0.0, raw)  # type: ignore[arg-type]
-
-
-def test_a_speed_that_is_no_number_is_refused() -> None:
-    with pytest.raises(LineError, match="mm/s"):
-        Odometer(settings_of(speed_mm_s=1)).set_speed(float("nan"))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -109,6 +110,26 @@ def test_a_stopped_belt_fires_nothing_until_it_goes_on() -> None:
         assert fired.commands == []
         belt.began_s, belt.stopped_at = time.monotonic() - 1000 / 25_000, None
         fired.wait()
+
+
+@pytest.mark.parametrize(("doubtful", "age_s"), [(True, 0.0), (False, 1.0)])
+def test_a_belt_that_is_doubtful_or_was_seen_long_ago_fires_nothing(
+    doubtful: bool, age_s: float
+) -> None:
+    looks: list[int] = []
+    looked, fired, late = threading.Event(), Fired(1), Fired(1)
+
+    def belt() -> BeltState:
+        looks.append(1)
+        if len(looks) == 5:
+            looked.set()
+        return replace(state(time.monotonic() - age_s, 1000), doubtful=doubtful)
+
+    settings = HostTimerSettings(late_ms=1000)
+    with HostTimer(belt, 0.1, fired, late, settings) as timer:
+        timer.add(at(1, 999 + round(age_s * SPEED_MM_S * 10)))  # just passed, at that speed
+        assert looked.wait(PATIENCE_S)
+    assert fired.commands == late.commands == []
 
 
 def test_what_is_too_late_is_told_and_not_given() -> None:

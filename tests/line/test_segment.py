@@ -66,7 +66,7 @@ def test_items_are_found_with_their_boxes(belt: str) -> None:
         regions = finder.find(strip.frame(position, number), 2 * STEP_MM if number else 0.0)
         for item in in_view(strip, position):
             found = on(regions, item, position)
-            if len(found) != 1 or not found[0].is_whole:
+            if len(found) != 1 or found[0].cut_by_edge:
                 wrong += 1
                 continue
             once += 1

@@ -26,7 +26,7 @@ from beltsight.line.belt import BeltState, Moving
 from beltsight.line.segment import Region
 from beltsight.line.track import Track, Tracked, Tracker, TrackSettings
 from beltsight.line.view import BeltBox, Box, View
-from beltsight.line.views import Taken, ViewSettings, is_good_view, take, wanted_views
+from beltsight.line.views import Taken, ViewSettings, is_good_view, take, wants_view
 
 VIEW = View(width_px=1000, height_px=560, width_mm=1000, height_mm=560)
 STEP_MM = 80.0
@@ -355,13 +355,13 @@ GOOD = Taken(-240.0, 1.0, True)
     ],
 )
 def test_which_views_are_wanted(track: Track, taken: list[Taken], wanted: bool) -> None:
-    assert wanted_views(track, state(0.0, 0.0), taken, ViewSettings(), frame_s=1 / 30) is wanted
+    assert wants_view(track, state(0.0, 0.0), taken, ViewSettings(), frame_s=1 / 30) is wanted
 
 
 def test_nothing_is_due_on_a_standing_belt() -> None:
     track = seen_at(-60, touching=True)
-    assert not wanted_views(track, state(0.0, 0.0, 0.0))
-    assert wanted_views(seen_at(-60), state(0.0, 0.0, 0.0))
+    assert not wants_view(track, state(0.0, 0.0, 0.0))
+    assert wants_view(seen_at(-60), state(0.0, 0.0, 0.0))
 
 
 def test_a_taken_view_remembers_where_and_how() -> None:

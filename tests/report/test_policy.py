@@ -9,7 +9,7 @@ from tests.plant import KINDS, LEVELS, MATERIALS, TASKS, plant, plant_values, pr
 from beltsight.decide import bind
 from beltsight.policy import Case
 from beltsight.report.policy import (
-    Line,
+    CaseRow,
     case_rows,
     explain_policy,
     never_chosen,
@@ -20,7 +20,7 @@ from beltsight.report.policy import (
 DECIDER = bind(plant(), TASKS, "00ff")
 
 
-def line(material: str, level: str, kind: str) -> Line:
+def line(material: str, level: str, kind: str) -> CaseRow:
     case = Case(material, level, kind)
     (found,) = [one for one in explain_policy(DECIDER) if one.case == case]
     return found

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import base64
+import errno
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from jinja2 import UndefinedError
 
-from beltsight.errors import ImageError
-from beltsight.report.render import TEMPLATES, percent, photo_uri, render
+from beltsight.errors import BeltsightError, ImageError
+from beltsight.report.render import TEMPLATES, percent, photo_uri, render, write_page
 
 
 def opened(uri: str) -> np.ndarray:
@@ -43,6 +45,37 @@ def test_a_sliver_keeps_a_pixel() -> None:
 def test_what_is_no_photo_is_refused(array: np.ndarray) -> None:
     with pytest.raises(ImageError, match="expected uint8"):
         photo_uri(array)
+
+
+def test_a_page_is_written_whatever_the_names_in_it(tmp_path: Path) -> None:
+    out = tmp_path / "a" / "b" / "page.html"
+    write_page(out, "caf\udce9.jpg, café\r\n")  # the first is a name that is not UTF-8
+    assert out.read_bytes() == "caf\\udce9.jpg, café\r\n".encode()
+    assert [path.name for path in out.parent.iterdir()] == ["page.html"]
+
+
+def test_a_page_that_cannot_be_written_leaves_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "page.html"
+    write_page(out, "last")
+
+    def half(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(BeltsightError, match=r"page\.html: cannot be written: No space left"):
+        write_page(out, "a new one")
+    assert out.read_text(encoding="utf-8") == "last"
+
+
+def test_a_page_below_a_file_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(BeltsightError, match=r"/page\.html: cannot be written: \w") as caught:
+        write_page(tmp_path / "file" / "page.html", "text")
+    assert "--out" not in str(caught.value)
 
 
 def test_every_value_is_escaped() -> None:

@@ -50,14 +50,14 @@ def test_turned_four_times_it_is_itself_again() -> None:
     item = two_colours()
     turned = item
     for _ in range(4):
-        turned = turned.rotated(90)
+        turned = turned.transformed(degrees=90)
     assert turned.size == item.size
     assert np.abs(turned.rgb.astype(int) - item.rgb).max() <= 1
     assert np.allclose(turned.alpha, 1, atol=0.01)
 
 
 def test_a_quarter_turn_is_counterclockwise() -> None:
-    turned = two_colours().rotated(90)
+    turned = two_colours().transformed(degrees=90)
     assert turned.size == (10, 20)
     assert turned.rgb[15, 5, 0] == 200  # the red left is below
     assert turned.rgb[4, 5, 2] == 200
@@ -92,7 +92,7 @@ def test_nothing_is_changed_in_place_and_nothing_asked_is_nothing_done() -> None
     item.transformed(degrees=20, scale=0.5, mirror=True)
     assert np.array_equal(item.rgb, before[0])
     assert np.array_equal(item.alpha, before[1])
-    assert item.rotated(360) is item
+    assert item.transformed(degrees=360) is item
 
 
 def test_a_cut_out_laid_back_in_its_place_is_the_photo_again() -> None:

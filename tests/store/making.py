@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from beltsight.store import CommandRow, DecisionRow, EventRow, EventStore, open_store
+from beltsight.store import (
+    CommandRow,
+    DecisionRow,
+    EventRow,
+    EventStore,
+    Row,
+    Ticket,
+    open_store,
+)
 
 KEY = b"a key of more than 16 bytes"
 NOON = 1_795_262_400.0  # 2026-11-21 12:00 UTC
@@ -65,6 +74,16 @@ def fill(path: Path | str, rows: int, key: bytes | None = KEY, **options: Any) -
     with open_store(path, "north", key, **options) as store:
         for item in range(1, rows + 1):
             store.append([decision(item)])
+
+
+def append_at_once(store: EventStore, row: Row) -> Ticket:
+    """Append while somebody holds the database: a call that waited for it would not return."""
+    tickets: list[Ticket] = []
+    thread = threading.Thread(target=lambda: tickets.append(store.append([row])), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert tickets, "append waits for the database"
+    return tickets[0]
 
 
 def wait_for(store: EventStore, *, healthy: bool, seconds: float = 20.0) -> None:

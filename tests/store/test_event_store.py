@@ -162,6 +162,29 @@ def test_the_queue_is_bounded_in_bytes(tmp_path: Path) -> None:
             store.append([decision(1, crop=picture)])
 
 
+def test_what_waits_is_counted_in_bytes_until_it_is_kept(tmp_path: Path) -> None:
+    gate = threading.Event()
+
+    def hold(ids: range) -> None:
+        gate.wait(20)
+
+    row = decision(1, crop=b"\xff\xd8\xff" + bytes(200_000))
+    settings = StoreSettings(queue_mb=0.5)
+    with open_store(tmp_path / "a.db", "north", settings=settings, wall=lambda: NOON) as store:
+        store.append([event()], hold)
+        while store.state().waiting_rows:
+            pass
+        store.append([row])
+        store.append([row])
+        with pytest.raises(StoreError, match=r"store is full: 2 rows \(0\.4 MB\) wait"):
+            store.append([row])
+        gate.set()
+        assert store.flush(20)
+        for _ in range(5):
+            store.append([row])
+            assert store.flush(20)
+
+
 def test_nothing_is_taken_after_close_nor_without_rows(tmp_path: Path) -> None:
     with open_store(tmp_path / "a.db", "north") as store:
         with pytest.raises(StoreError, match="at least one row"):

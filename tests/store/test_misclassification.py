@@ -99,7 +99,9 @@ def test_a_card_without_a_matrix_that_serves_says_why(metrics: dict[str, Any], s
 
 
 def test_a_task_that_the_model_does_not_answer() -> None:
-    assert confusion_of(tiny_card(), "colour") == "the model does not answer the task colour"
+    (material,) = tiny_card().tasks
+    card = tiny_card().model_copy(update={"tasks": (material.model_copy(update={"name": "form"}),)})
+    assert confusion_of(card) == "the model does not answer the task material"
 
 
 def test_a_class_without_photos_gives_no_matrix() -> None:

@@ -7,7 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from tests.store.making import KEY, NOON, command, decision, event, fill, wait_for
+from tests.store.making import (
+    KEY,
+    NOON,
+    append_at_once,
+    command,
+    decision,
+    event,
+    fill,
+    wait_for,
+)
 from tests.store.postgres import Postgres
 
 from beltsight.errors import MissingExtraError, StoreError
@@ -149,9 +158,7 @@ def test_a_server_that_hangs_makes_nobody_wait_and_is_told_of(server: Postgres, 
         assert store.append([event()]).wait(30)
         server.signal_all(signal.SIGSTOP)
         try:
-            began_s = time.monotonic()
-            ticket = store.append([event()])
-            assert time.monotonic() - began_s < 1
+            ticket = append_at_once(store, event())
             wait_for(store, healthy=False)
             assert "has not answered for" in str(store.state().failure)
             assert not ticket.committed
@@ -175,11 +182,12 @@ def test_a_server_that_hangs_while_crops_are_looked_at_is_told_of_too(
         other.exec_driver_sql("LOCK TABLE crops IN ACCESS EXCLUSIVE MODE")
         now_s[0] += 31 * 86_400.0  # the crop is too old
         assert store.append([event()]).wait(30)
-        end_s = time.monotonic() + 4  # less than the server lets anybody wait for a lock
-        while store.state().healthy and time.monotonic() < end_s:
+        end_s = time.monotonic() + 20
+        while (failure := store.state().failure) is None:
+            assert time.monotonic() < end_s, store.state()
             now_s[0] += 1
             time.sleep(0.01)
-        assert "has not answered for" in str(store.state().failure)
+        assert "has not answered for" in failure.reason
 
 
 def test_a_server_that_is_not_there_is_said_so_without_the_password(server: Postgres) -> None:

@@ -14,7 +14,7 @@ from beltsight.model import DEFAULT_MODEL, Model
 from beltsight.policy import load_policy
 from beltsight.records import TaskSpec
 from beltsight.store import (
-    Answers,
+    AnswerCounts,
     Confusion,
     Estimate,
     LogReader,
@@ -37,10 +37,10 @@ HALF = Confusion(("glass", "metal"), np.array([[90, 10], [20, 80]]))
 APART = {"left": frozenset(["glass"]), "right": frozenset(["metal"])}
 
 
-def counted(**counts: int) -> Answers:
+def counted(**counts: int) -> AnswerCounts:
     """``glass_left=3`` -> 3 items answered glass and sent left."""
     found = {(SHORT, *name.split("_")): n for name, n in counts.items()}
-    return Answers(found)  # type: ignore[arg-type]
+    return AnswerCounts(found)  # type: ignore[arg-type]
 
 
 def test_figures_by_hand() -> None:
@@ -67,7 +67,7 @@ def test_what_is_held_back_lowers_recovery_and_not_purity() -> None:
 
 
 def test_without_a_matrix_it_is_uncorrected_and_said_so() -> None:
-    answers = Answers({(SHORT, "glass", "left"): 3, ("", "metal", "right"): 1}, unanswered=2)
+    answers = AnswerCounts({(SHORT, "glass", "left"): 3, ("", "metal", "right"): 1}, unanswered=2)
     found = stream_figures(answers, {MODEL: "the model's card has no confusion matrix"})
     assert not found.corrected
     assert [note.split(" are uncorrected")[0] for note in found.notes] == [
@@ -80,7 +80,7 @@ def test_without_a_matrix_it_is_uncorrected_and_said_so() -> None:
 
 
 def test_two_models_are_each_corrected_by_their_own() -> None:
-    answers = Answers({("a" * 16, "glass", "left"): 52, ("a" * 16, "metal", "right"): 48,
+    answers = AnswerCounts({("a" * 16, "glass", "left"): 52, ("a" * 16, "metal", "right"): 48,
                        ("b" * 16, "glass", "left"): 300})  # fmt: skip
     found = stream_figures(answers, {"a" * 64: HALF, "b" * 64: PERFECT}, APART)
     expected = (100 * (0.52 - 0.2) / 0.7 + 300) / 400
@@ -95,7 +95,7 @@ def test_other_classes_than_the_card_s_are_not_corrected() -> None:
 
 
 def test_of_nothing_there_are_no_figures() -> None:
-    found = stream_figures(Answers({}), {MODEL: HALF}, APART)
+    found = stream_figures(AnswerCounts({}), {MODEL: HALF}, APART)
     assert (found.items, found.composition, found.right) == (0, {}, Estimate(None))
     assert [one.purity for one in found.routes] == [Estimate(None)] * 2
 
@@ -219,7 +219,8 @@ def test_throughput_by_pieces_of_time(reader: LogReader) -> None:
     assert list(total)[-1] == 101
     with pytest.raises(ConfigError, match="longer pieces"):
         throughput(reader, bucket_s=0.001)
-    assert [b.items for b in throughput(reader, bucket_s=3e8)] == [101]
+    # A line that ran for 100 s had 1.01 items a second, however long the piece.
+    assert [(b.items, b.items_s) for b in throughput(reader, bucket_s=3e8)] == [(101, 1.01)]
     for wrong in (math.inf, -math.inf, math.nan, 1e300, 4e8):
         with pytest.raises(ConfigError, match="a millisecond to ten years"):
             throughput(reader, bucket_s=wrong)

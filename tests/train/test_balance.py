@@ -118,6 +118,12 @@ def test_a_run_learns_from_synthesised_photos(tmp_path: Path) -> None:
         cv2.imwrite(str(path), draw_scene(index).photo[:, :, ::-1])
     stages = ({"learn": "heads", "epochs": 1, "learning_rate": 0.01, "views": 1},)
     settings = tiny(stages=stages, balance="synthesis", val_fraction=0.25)
-    run = run_training(tmp_path / "data", tmp_path / "run", settings)
+    told: list[tuple[int, int]] = []
+    run = run_training(
+        tmp_path / "data", tmp_path / "run", settings,
+        preparing=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    added = told[24:]  # behind what the photos themselves take
+    assert added and added == [(n, len(added)) for n in range(1, len(added) + 1)]
     training = Model.load(run.model).card.training
     assert training.n_train + training.n_val == 24  # made photos are not counted as photos

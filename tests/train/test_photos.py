@@ -13,6 +13,7 @@ from tests.train.tiny_settings import tiny
 from beltsight import load_dataset, prepare
 from beltsight.errors import DatasetError, TrainError
 from beltsight.records import Sample
+from beltsight.train import photos
 from beltsight.train.photos import (
     PreparedPhotos,
     fingerprint,
@@ -81,7 +82,10 @@ def test_a_pipe_among_the_photos_does_not_block(photoset: Path, tmp_path: Path) 
         prepare_photos(samples, dataset.tasks, tiny().preparation, tmp_path / "x.pixels")
 
 
-def test_an_interruption_stops_at_once(photoset: Path, tmp_path: Path) -> None:
+def test_an_interruption_stops_at_once(
+    photoset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photos, "usable_cores", lambda: 2)
     dataset = load_dataset(photoset)
     asked = []
 
@@ -91,8 +95,7 @@ def test_an_interruption_stops_at_once(photoset: Path, tmp_path: Path) -> None:
 
         def __getitem__(self, index: Any) -> Any:
             asked.append(index)
-            count = index.stop - index.start
-            return [dataset.samples[0]] * count
+            return dataset.samples[0]
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -101,7 +104,7 @@ def test_an_interruption_stops_at_once(photoset: Path, tmp_path: Path) -> None:
         prepare_photos(
             Counting(), dataset.tasks, tiny().preparation, tmp_path / "x.pixels", progress=stop
         )
-    assert len(asked) == 1
+    assert 0 < len(asked) <= 10
 
 
 def test_a_folder_that_cannot_be_written_is_said(photoset: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from beltsight.errors import ResumeError
+from beltsight.files import whole
 
 _SCHEMA = 1
 _LARGEST = 1_000_000  # bytes
@@ -68,12 +69,10 @@ def state_path(out: Path) -> Path:
 
 def write_state(path: Path, state: RunState) -> None:
     """Replace the state on disk; after a crash there is the old one or the new one."""
-    made = path.with_name(f"{path.name}.new")
-    with made.open("w", encoding="ascii") as file:
+    with whole(path) as draft, draft.open("w", encoding="ascii") as file:
         json.dump({"schema": _SCHEMA, **asdict(state)}, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(made, path)
 
 
 def read_state(path: Path) -> RunState:

@@ -125,15 +125,12 @@ def mean_of_inverses(times_s: ArrayLike, frames_per_call: float = 1) -> float | 
     return float((frames_per_call / times).mean()) if len(times) else None
 
 
-def ratio_of_medians(
-    peer: Sequence[ArrayLike], ours: Sequence[ArrayLike], frames: tuple[int, int] = (1, 1)
-) -> Ratio:
+def ratio_of_medians(peer: Sequence[ArrayLike], ours: Sequence[ArrayLike]) -> Ratio:
     """How many times as fast as the peer, by median time.
 
     Args:
         peer: per round the times of its calls, in seconds.
         ours: per round; as many rounds, taken in turns with the peer's.
-        frames: per call of the peer, and of ours.
 
     Raises:
         ConfigError: no rounds, or not the same number of them.
@@ -146,12 +143,11 @@ def ratio_of_medians(
         raise ConfigError(
             f"a ratio needs as many rounds of both, at least one; got {len(peer)} and {len(ours)}"
         )
-    scale = frames[1] / frames[0]
     rounds = [
-        scale * _quotient(np.median(theirs), np.median(own))
+        _quotient(np.median(theirs), np.median(own))
         for theirs, own in zip(map(_flat, peer), map(_flat, ours), strict=True)
     ]
-    whole = scale * _quotient(
+    whole = _quotient(
         np.median(np.concatenate([_flat(each) for each in peer])),
         np.median(np.concatenate([_flat(each) for each in ours])),
     )

@@ -205,21 +205,25 @@ def _line_printer(model: Model, decider: Decider | None) -> Print:
     widths = [max(len(label) for label in (task.name, *task.classes)) for task in model.tasks]
     routes = ("route", *decider.routes) if decider else ()
     wide, longest = max(map(len, routes), default=0), max(map(len, Reason))
+    can_abstain = bool(model.thresholds) or model.novelty is not None
 
-    def row(cells: list[tuple[str, str]], route: tuple[str, str], path: str) -> str:
+    def row(cells: list[tuple[str, str]], taken: str, route: tuple[str, str], path: str) -> str:
         pairs = zip(cells, widths, strict=True)
+        accepted = [f"{taken:<8}"] if can_abstain else []
         routed = [f"{route[0]:<{wide}} {route[1]:<{longest}}"] if routes else []
-        return "  ".join([*(f"{a:<{width}} {b:>7}" for (a, b), width in pairs), *routed, path])
+        answered = (f"{a:<{width}} {b:>7}" for (a, b), width in pairs)
+        return "  ".join([*answered, *accepted, *routed, path])
 
     def write(prediction: Prediction, decision: Decision | None) -> None:
-        cells = [("-", "") for _ in model.tasks]
+        cells, taken = [("-", "") for _ in model.tasks], "-"
         if prediction.error is None:
+            taken = "unlike" if prediction.novel else "unsure" if prediction.abstain else "yes"
             answers = [prediction.tasks[task.name] for task in model.tasks]
             cells = [(answer.label, f"{answer.confidence:.1%}") for answer in answers]
         # The error names the file by itself.
         route = (decision.route, decision.reason) if decision else ("", "")
-        print_line(row(cells, route, prediction.error or prediction.path or ""))
+        print_line(row(cells, taken, route, prediction.error or prediction.path or ""))
 
     heading = [(task.name, "sure") for task in model.tasks]
-    print_line(row(heading, ("route", "reason"), "file"))
+    print_line(row(heading, "accepted", ("route", "reason"), "file"))
     return write

@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +26,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+# In the order of the help; each is a module beside this one, with a function or an app of its own.
+_COMMANDS = (
+    "demo", "predict", "train", "evaluate", "calibrate", "bench", "export", "quantize", "check",
+    "split", "soil", "fetch", "card", "tune", "policy", "schema",
+)  # fmt: skip
+_GROUPS = ("line", "log")
 
 
 def _version(asked: bool) -> None:
@@ -81,53 +88,16 @@ def _fail(message: str, status: int) -> None:
 
 def _register() -> None:
     """Attach each command; its module imports nothing heavy."""
-    from beltsight.cli import (
-        bench,
-        calibrate,
-        card,
-        check,
-        demo,
-        evaluate,
-        export,
-        fetch,
-        line,
-        log,
-        policy,
-        predict,
-        quantize,
-        schema,
-        soil,
-        split,
-        train,
-        tune,
-    )
-
     if app.registered_commands:
         return
-    modules = (
-        demo,
-        predict,
-        train,
-        evaluate,
-        calibrate,
-        bench,
-        export,
-        quantize,
-        check,
-        split,
-        soil,
-        fetch,
-        card,
-        tune,
-        policy,
-        log,
-        schema,
-    )
-    for module in modules:
-        app.command(module.__name__.rpartition(".")[2])(_until_reader_leaves(module.command))
-    for command in line.app.registered_commands:
-        command.callback = _until_reader_leaves(command.callback) if command.callback else None
-    app.add_typer(line.app)
+    for name in _COMMANDS:
+        module = import_module(f"beltsight.cli.{name}")
+        app.command(name)(_until_reader_leaves(module.command))
+    for name in _GROUPS:
+        group: typer.Typer = import_module(f"beltsight.cli.{name}").app
+        for command in group.registered_commands:
+            command.callback = _until_reader_leaves(command.callback) if command.callback else None
+        app.add_typer(group)
 
 
 def _until_reader_leaves(command: Callable[..., None]) -> Callable[..., None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from beltsight.cli.model_argument import DEFAULT, ThreadsOption
+from beltsight.cli.model_argument import DEFAULT, ThreadsOption, open_model
 
 if TYPE_CHECKING:
     from beltsight.bench.grid import Grid, GridSettings, Peer, Row
@@ -102,7 +102,7 @@ def command(
 
         cv2.setNumThreads(threads)  # it would prepare photos with one per core
     named = _named(models)
-    peers, notes = _peers(named, settings) if against else ([], [])
+    peers, notes = _peers(models, settings) if against else ([], [])
     with stage_progress() as progress:
         grid = run_grid(
             named, settings, peers, lambda done, total: progress("measuring", done, total), notes
@@ -126,14 +126,13 @@ def _named(models: list[str]) -> dict[str, Path | None]:
     }
 
 
-def _peers(models: dict[str, Path | None], settings: GridSettings) -> tuple[list[Peer], list[str]]:
-    from beltsight.model import Model
+def _peers(models: list[str], settings: GridSettings) -> tuple[list[Peer], list[str]]:
     from beltsight.train import require_train_extra
 
     require_train_extra()
     from beltsight.train.eager import NOTE, eager_networks
 
-    cards = [Model.load(path, verify=False).card for path in models.values()]
+    cards = [open_model(model, verify=False).card for model in dict.fromkeys(models)]
     return [*eager_networks(cards, settings.threads)], [NOTE]
 
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from beltsight.cli.dataset_options import TaskOption, TaxonomyOption
-from beltsight.cli.evaluate import Split
+from beltsight.cli.dataset_options import Split, TaskOption, TaxonomyOption
 from beltsight.cli.model_argument import ModelArgument, ThreadsOption, open_model
 
 if TYPE_CHECKING:
+    from beltsight.recalibrate import Recalibration
     from beltsight.records import Sample
-    from beltsight.train.recalibrate import Recalibration
 
 
 def command(
@@ -51,15 +50,12 @@ def command(
 
     Answers stay. How sure they are changes, what is called unlike anything seen, and, where a
     purity is wanted, from where on answers are accepted. The new model remembers the photos and
-    refuses to be tested on them. Needs the extra 'train'.
+    refuses to be tested on them. Needs the extra 'lab'.
     """
     from beltsight.cli.console import note, print_json, print_line, progress
     from beltsight.dataset import load_dataset
+    from beltsight.recalibrate import recalibrate
     from beltsight.taxonomy import load_taxonomy
-    from beltsight.train import require_train_extra
-
-    require_train_extra()
-    from beltsight.train.recalibrate import recalibrate
 
     def shown(samples: Sequence[Sample]) -> Iterable[Sample]:
         return progress(samples, "measuring", len(samples))

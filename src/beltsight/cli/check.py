@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from beltsight.cli.dataset_options import TaskOption, TaxonomyOption
+from beltsight.cli.dataset_options import TaskOption, TaxonomyOption, open_dataset
 from beltsight.cli.model_argument import open_model
 
 if TYPE_CHECKING:
@@ -51,13 +51,12 @@ def command(
     """
     from beltsight.cli.console import note, print_json
     from beltsight.cli.stage_progress import stage_progress
-    from beltsight.dataset import load_dataset
     from beltsight.dataset.health import check_health
     from beltsight.report.check import write_check_page
     from beltsight.taxonomy import load_taxonomy
 
     known = load_taxonomy(taxonomy)
-    dataset = load_dataset(data, tasks=task or (), taxonomy=known)
+    dataset = open_dataset(data, task or (), known)
     loaded = open_model(model) if model else None
     with stage_progress() as progress:
         report = check_health(dataset, model=loaded, seed=seed, progress=progress)
@@ -107,8 +106,10 @@ _PAIR = ("photos", "splits", "differing bits", "problem")
 
 def _print_counts(task: TaskHealth) -> None:
     from beltsight.cli.console import print_table
+    from beltsight.records import SPLITS
 
-    splits = list(dict.fromkeys(split for row in task.counts.values() for split in row))
+    present = {split for row in task.counts.values() for split in row}
+    splits = [split for split in (*SPLITS, "none") if split in present]
     rows = [
         (name, *(f"{row.get(split, 0):,}" for split in splits), f"{sum(row.values()):,}")
         for name, row in task.counts.items()

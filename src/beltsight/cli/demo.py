@@ -26,19 +26,15 @@ def command(
     The photos are from TrashNet's test split, six per class, drawn by a fixed seed.
     """
     from beltsight.cli.console import note, print_json
-    from beltsight.errors import BeltsightError
     from beltsight.metrics import wilson_interval
     from beltsight.model import Model
     from beltsight.report.demo import demo_page, demo_record, run_demo, stated_test_figure
+    from beltsight.report.render import write_page
 
     model = Model.load()
     photos = run_demo(model)
     page = out / "index.html"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        page.write_text(demo_page(photos, model), encoding="utf-8")
-    except OSError as error:
-        raise BeltsightError(f"--out {out}: cannot be written: {error.strerror}") from error
+    write_page(page, demo_page(photos, model))
     record = demo_record(photos, str(page))
     if json:
         print_json(record)
@@ -85,10 +81,9 @@ def _print_answers(photos: Sequence[DemoPhoto]) -> bool:
 def _short(photo: DemoPhoto) -> tuple[str, ...]:
     """Cells of 80 columns in all; the folder of a file is its truth."""
     _, truth, label, sure, wrong = _answer_cells(photo)
-    level = photo.prediction.tasks.get("contamination")
     route = photo.decision.route if photo.decision else ""
     name = photo.file.rpartition("/")[2]
-    return name, truth, label, sure, wrong, level.label if level else "", route
+    return name, truth, label, sure, wrong, photo.level.label if photo.level else "", route
 
 
 def _answer_cells(photo: DemoPhoto) -> tuple[str, ...]:
@@ -98,7 +93,7 @@ def _answer_cells(photo: DemoPhoto) -> tuple[str, ...]:
 
 
 def _route_cells(photo: DemoPhoto) -> tuple[str, ...]:
-    level = photo.prediction.tasks.get("contamination")
+    level = photo.level
     level_text = f"{level.label} {level.confidence:.1%}" if level else ""
     if photo.decision is None:
         return photo.simulated, level_text, "", ""

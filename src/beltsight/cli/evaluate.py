@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from beltsight.cli.dataset_options import TaskOption, TaxonomyOption
+from beltsight.cli.dataset_options import (
+    Split,
+    SplitOption,
+    TaskOption,
+    TaxonomyOption,
+    open_dataset,
+)
 from beltsight.cli.model_argument import BatchOption, ModelArgument, ThreadsOption, open_model
 
 if TYPE_CHECKING:
@@ -17,15 +22,6 @@ if TYPE_CHECKING:
     from beltsight.evaluation import Evaluation, TaskResult
     from beltsight.model import Model
     from beltsight.records import Sample
-
-
-class Split(StrEnum):
-    """What may be measured on."""
-
-    TEST = "test"
-    VAL = "val"
-    TRAIN = "train"
-    ALL = "all"
 
 
 def command(
@@ -36,7 +32,7 @@ def command(
             metavar="DATA", help="A folder of class folders, or a CSV.", show_default=False
         ),
     ],
-    split: Annotated[Split, typer.Option(help="Which photos; 'all' needs no splits.")] = Split.TEST,
+    split: SplitOption = Split.TEST,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -59,7 +55,7 @@ def command(
     ] = False,
     task: TaskOption = None,
     taxonomy: TaxonomyOption = None,
-    batch_size: BatchOption = 16,
+    batch_size: BatchOption = None,
     threads: ThreadsOption = 0,
 ) -> None:
     """Measure a model on labelled photos.
@@ -70,13 +66,12 @@ def command(
     listed), and with the other splits of the data set for exact and near duplicates.
     """
     from beltsight.cli.console import note, print_json
-    from beltsight.dataset import load_dataset
     from beltsight.report.evaluation import write_evaluation
     from beltsight.taxonomy import load_taxonomy
 
     known = load_taxonomy(taxonomy)
-    dataset = load_dataset(data, tasks=task or (), taxonomy=known)
-    loaded = open_model(model, threads=threads)
+    dataset = open_dataset(data, task or (), known)
+    loaded = open_model(model, threads=threads, purpose="throughput")
     evaluation = _measured(loaded, dataset, split, batch_size, twins=not no_duplicates)
     if robustness:
         evaluation = _with_robustness(evaluation, loaded, dataset, out)
@@ -94,7 +89,7 @@ def command(
 
 
 def _measured(
-    model: Model, dataset: Dataset, split: Split, batch_size: int, *, twins: bool
+    model: Model, dataset: Dataset, split: Split, batch_size: int | None, *, twins: bool
 ) -> Evaluation:
     from beltsight.cli.console import progress
     from beltsight.cli.stage_progress import stage_progress

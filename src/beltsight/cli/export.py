@@ -19,14 +19,14 @@ def command(
     model_version: Annotated[str, typer.Option(help="The model's version in its card.")] = "1",
     licence: Annotated[str, typer.Option(help="The model's licence in its card.")] = "",
     notice: Annotated[str, typer.Option(help="Notices that must go with the model.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the card's figures.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the card's figures.")] = False,
 ) -> None:
     """Export a run's best weights again.
 
     'beltsight train' has exported them once already, to model.onnx in the run's folder. The
     file is compared with the network on real photos and not written where they disagree.
     """
-    from beltsight.cli.console import print_json
+    from beltsight.cli.console import print_json, print_line
     from beltsight.cli.stage_progress import stage_progress
     from beltsight.dataset import load_dataset
     from beltsight.taxonomy import load_taxonomy
@@ -48,7 +48,7 @@ def command(
             about=about,
             preparing=lambda done, total: progress("Preparing photos", done, total),
         )
-    if as_json:
+    if json:
         print_json({"model": str(out), "val": figures})
     else:
-        typer.echo(f"model: {out}")
+        print_line(f"model: {out}")

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from beltsight.cli.dataset_options import Split, SplitOption
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from beltsight.line.actuators.link_status import LinkStatus
     from beltsight.line.assemble import OpenLine
     from beltsight.line.runner import Seen
     from beltsight.line.settings import LineSettings
@@ -45,7 +48,7 @@ def run(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Run a line until Ctrl-C, or the end of its file.
+    """Run a line until Ctrl-C or SIGTERM, or the end of its file.
 
     Every decision is in the log before its command leaves. A line that waits in its safe state for
     somebody to look is reset by SIGUSR1 (kill -USR1). See docs/line.md.
@@ -55,6 +58,8 @@ def run(
     from beltsight.line.settings import load_line
 
     opened = open_line(load_line(file))
+    # As Ctrl-C: systemd and docker stop a service by it, and the PLC must be told.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, lambda number, at: opened.reset())
 
@@ -81,7 +86,7 @@ def simulate(
         Path | None,
         typer.Option(help="Items are cut from these, a folder or CSV (default: the demo's)."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Of the photos: train, val, test or all.")] = "all",
+    split: SplitOption = Split.ALL,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of belt.")] = 20.0,
     real_time: Annotated[
         bool, typer.Option("--real-time", help="Frames come when they are due.")
@@ -109,20 +114,17 @@ def simulate(
     """
     from tempfile import TemporaryDirectory
 
-    from beltsight.config import parse_value
+    from beltsight.config import parse_assignments
     from beltsight.line.settings import DEFAULT_LINE, load_line
     from beltsight.line.simulate.play import PlaySettings
 
-    overrides = {"source": "simulation"}
-    for pair in set_ or []:
-        key, _, value = pair.partition("=")
-        overrides[key.strip()] = parse_value(value.strip())
+    overrides = {"source": "simulation", **parse_assignments(set_ or [])}
     with TemporaryDirectory(prefix="beltsight-line-") as folder:
         if file is None:
             overrides.setdefault("store.url", f"{folder}/line.db")
         settings = load_line(file or DEFAULT_LINE, overrides)
         play = PlaySettings(seconds, real_time)
-        _simulate(settings, photos, split, play, _Wanted(video, crops, json), quiet)
+        _simulate(settings, photos, split.value, play, _Wanted(video, crops, json), quiet)
 
 
 @app.command("check")
@@ -270,6 +272,7 @@ def _tell(opened: OpenLine, json: bool, score: dict[str, Any]) -> None:
     from beltsight.line.snapshot import take_snapshot
 
     now = take_snapshot(opened)
+    _tell_links(now.links)
     if json:
         withheld = {"commanded_already": opened.withheld}
         print_json({"run": opened.run_id, **now.to_record(), **withheld,
@@ -287,6 +290,22 @@ def _tell(opened: OpenLine, json: bool, score: dict[str, Any]) -> None:
         )
     if score:
         _tell_score(score["all"])
+
+
+def _tell_links(links: Mapping[str, LinkStatus]) -> None:
+    """Which links were not up when the line ended, as then commands did not leave."""
+    from beltsight.cli.console import note, one_line
+    from beltsight.line.actuators.life import CLOSED
+
+    for link in links.values():
+        if link.state in ("up", "degraded") or link.reason == CLOSED:
+            continue
+        reason = one_line(link.reason)
+        if link.beats:
+            note(f"beltsight: link {link.link} was down at the end: {reason}; "
+                 "no command has left by it since then")  # fmt: skip
+        else:
+            note(f"beltsight: link {link.link} was never up: {reason}; no command left by it")
 
 
 def _tell_score(tally: dict[str, Any]) -> None:

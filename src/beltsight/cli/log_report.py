@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from beltsight.store import Confusion, Estimate, LogReader, LogReport, Span, Targets
 
 
-def report(
+def print_report(
     reader: LogReader,
     span: Span,
     bucket_s: float,
     models: list[str],
-    policy: Path | None,
+    policy: str | None,
     taxonomy: Path | None,
     shifts: Path | None,
     json: bool,
@@ -40,13 +40,12 @@ def report(
 
 
 def _models(
-    models: list[str], policy: Path | None, taxonomy: Path | None
+    models: list[str], policy: str | None, taxonomy: Path | None
 ) -> tuple[dict[str, Confusion | str], Targets | None]:
     """Confusion matrices by model hash, and what belongs where by the policy and the last model."""
-    from beltsight.cli.model_argument import open_model
+    from beltsight.cli.model_argument import open_model, open_policy
     from beltsight.decide import bind
     from beltsight.errors import ConfigError
-    from beltsight.policy import load_policy
     from beltsight.store import confusion_of, policy_targets
     from beltsight.taxonomy import load_taxonomy
 
@@ -57,7 +56,7 @@ def _models(
     if policy is None:
         return confusions, None
     last, known = opened[-1], load_taxonomy(taxonomy)
-    return confusions, policy_targets(bind(load_policy(policy), last.tasks, last.hash, known))
+    return confusions, policy_targets(bind(open_policy(policy), last.tasks, last.hash, known))
 
 
 def _simulated_runs(reader: LogReader, span: Span) -> tuple[int, int]:
@@ -105,8 +104,9 @@ def _print_report(found: LogReport, simulated: str) -> None:
     )
     print_line("")
     kind = "corrected by the confusion matrix" if stream.corrected else "UNCORRECTED"
+    intervals = ", 95 % intervals" if stream.corrected else ""
     print_table(
-        f"Composition, {kind}, 95 % intervals",
+        f"Composition, {kind}{intervals}",
         ["Class", "Share"],
         [(name, _share(share)) for name, share in stream.composition.items()],
     )

@@ -1,4 +1,4 @@
-"""The MODEL argument that commands share."""
+"""The MODEL argument that commands share, and the policy that is bound to a model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from beltsight.model import Model
+    from beltsight.policy import Policy
     from beltsight.tuned import Purpose
 
 DEFAULT = "default"
@@ -26,10 +27,15 @@ ThreadsOption = Annotated[
     int, typer.Option("--threads", min=0, help="Computing threads in all; 0: one per core.")
 ]
 BatchOption = Annotated[
-    int, typer.Option("--batch-size", min=1, max=4096, help="Photos per call of the engine.")
+    int | None,
+    typer.Option(
+        "--batch-size",
+        min=1,
+        max=4096,
+        help="Photos per call of the engine (default: what 'beltsight tune' found, else 16).",
+        show_default=False,
+    ),
 ]
-
-
 EngineOption = Annotated[
     str | None,
     typer.Option(
@@ -40,6 +46,21 @@ EngineOption = Annotated[
         show_default=False,
     ),
 ]
+PolicyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE",
+        help="A policy in TOML, or the word 'default' for the packaged one.",
+    ),
+]
+
+
+def open_policy(argument: str) -> Policy:
+    """What --policy names; see :func:`beltsight.policy.load_policy`."""
+    from beltsight.policy import load_policy
+
+    return load_policy(None if argument == DEFAULT else Path(argument))
 
 
 def open_model(

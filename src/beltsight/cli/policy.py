@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from beltsight.cli.dataset_options import TaxonomyOption
-from beltsight.cli.model_argument import open_model
+from beltsight.cli.model_argument import DEFAULT, PolicyOption, open_model, open_policy
 
 if TYPE_CHECKING:
     from beltsight.decide import Decider
@@ -20,12 +20,6 @@ class Action(StrEnum):
 
     EXPLAIN = "explain"
     CHECK = "check"
-
-
-PolicyOption = Annotated[
-    Path | None,
-    typer.Option("--policy", metavar="FILE", help="A policy in TOML (default: the packaged one)."),
-]
 
 
 def command(
@@ -51,12 +45,12 @@ def command(
 ) -> None:
     """Show or check a policy: which items go where, and why.
 
-    A policy that is wrong, leaves a case undecided or does not fit the model is a problem that is
-    said, and the exit status is then 2.
+    Without --policy it is the packaged one. A policy that is wrong, leaves a case undecided or
+    does not fit the model is a problem that is said, and the exit status is then 2.
     """
     from beltsight.cli.console import print_json
 
-    decider, idle = _bound(policy, model, taxonomy)
+    decider, idle = _bound(policy or DEFAULT, model, taxonomy)
     if json:
         from beltsight.report.policy import policy_record
 
@@ -67,24 +61,19 @@ def command(
         _report(decider, idle)
 
 
-def _bound(
-    policy: Path | None, model: str | None, taxonomy: Path | None
-) -> tuple[Decider, list[int]]:
+def _bound(policy: str, model: str | None, taxonomy: Path | None) -> tuple[Decider, list[int]]:
     """The policy bound to the model or the taxonomy, and the numbers of rules without a case."""
     from beltsight.decide import bind, bind_taxonomy
-    from beltsight.policy import idle_rules, load_policy
+    from beltsight.policy import idle_rules
     from beltsight.taxonomy import load_taxonomy
 
     known = load_taxonomy(taxonomy)
-    loaded = load_policy(policy)
+    loaded = open_policy(policy)
     if model is None:
         decider = bind_taxonomy(loaded, known)
     else:
         opened = open_model(model, verify=False)
-        thresholds = {
-            task.name: task.threshold for task in opened.card.tasks if task.threshold is not None
-        }
-        decider = bind(loaded, opened.tasks, opened.hash, known, thresholds)
+        decider = bind(loaded, opened.tasks, opened.hash, known, opened.thresholds)
     return decider, [index + 1 for index in idle_rules(loaded, decider.materials)]
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import typer
 
 from beltsight.cli.dataset_options import TaxonomyOption
-from beltsight.cli.model_argument import EngineOption, ModelArgument, ThreadsOption, open_model
-from beltsight.cli.predict_options import (
-    BATCH_SIZE,
+from beltsight.cli.model_argument import (
     BatchOption,
+    EngineOption,
+    ModelArgument,
+    PolicyOption,
+    ThreadsOption,
+    open_model,
+    open_policy,
+)
+from beltsight.cli.predict_options import (
     ExplainOption,
     JsonOption,
     NullOption,
     OutOption,
     PathsArgument,
-    PolicyOption,
     ResumeOption,
 )
 
@@ -53,6 +57,8 @@ def command(
 ) -> None:
     """Answer for photos, one line each, as they are found.
 
+    With --policy, each item's route and the reason are added.
+
     A photo that cannot be used has a line with its error; the exit status is then 1, as it is
     where --explain finds that a photo has gone since.
     """
@@ -71,11 +77,10 @@ def command(
     sources, is_many = _found(paths, null)
     loaded = _open(model, threads, engine, is_many)
     decider = _bound(policy, loaded, known) if policy is not None else None
-    size = batch_size or loaded.batch_size or BATCH_SIZE
     overlays = Overlays(loaded, explain) if explain is not None else None
     with open_sink(loaded, known, decider, json=json, out=out, resume=resume) as sink:
         try:
-            pairs = _predicted(loaded, sink.skip(sources), overlays is not None, size)
+            pairs = _predicted(loaded, sink.skip(sources), overlays is not None, batch_size)
             _answer(_shown(pairs, sink, paths), decider, sink, overlays)
             sink.finish()
         except KeyboardInterrupt:
@@ -120,14 +125,12 @@ def _open(argument: str, threads: int, engine: str | None, is_many: bool) -> Mod
 
 def _bound(policy: str, model: Model, taxonomy: Taxonomy) -> Decider:
     from beltsight.decide import bind
-    from beltsight.policy import load_policy
 
-    loaded = load_policy(None if policy == "default" else Path(policy))
-    return bind(loaded, model.tasks, model.hash, taxonomy)
+    return bind(open_policy(policy), model.tasks, model.hash, taxonomy)
 
 
 def _predicted(
-    model: Model, sources: Iterable[FoundPhoto], explain: bool, batch_size: int
+    model: Model, sources: Iterable[FoundPhoto], explain: bool, batch_size: int | None
 ) -> Generator[tuple[FoundPhoto, Prediction]]:
     """Each photo with its answer."""
     from collections import deque

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-BATCH_SIZE = 16
-
 PathsArgument = Annotated[
     list[str],
     typer.Argument(
@@ -41,23 +39,6 @@ ExplainOption = Annotated[
         help="Write each photo with its heat map to DIR, named by the number of its line.",
     ),
 ]
-PolicyOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="Add each item's route and the reason, by a policy in TOML or 'default'.",
-    ),
-]
 NullOption = Annotated[
     bool, typer.Option("--null", help="The list ends each path with NUL, as 'find -print0'.")
-]
-BatchOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        max=4096,
-        help=f"Photos per call of the engine (default: what 'beltsight tune' found, else "
-        f"{BATCH_SIZE}).",
-        show_default=False,
-    ),
 ]

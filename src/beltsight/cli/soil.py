@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from beltsight.cli.dataset_options import TaskOption, TaxonomyOption
+from beltsight.cli.dataset_options import Split, SplitOption, TaskOption, TaxonomyOption
 
 if TYPE_CHECKING:
     from beltsight.dataset.soil import SoiledDataset
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def command(
     data: Annotated[Path, typer.Argument(help="Photos of clean items: a data set.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.")],
-    copies: Annotated[int, typer.Option(help="Photos made per photo.")] = 3,
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
+    copies: Annotated[int, typer.Option(help="Photos made per photo, as a mean of its class.")] = 3,
+    split: SplitOption = Split.ALL,
     kind: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Only this kind of dirt; may be given again."),
@@ -50,14 +50,15 @@ def command(
     from beltsight.cli.stage_progress import stage_progress
     from beltsight.dataset import load_dataset
     from beltsight.dataset.soil import SoilOptions, check_levels, soil_dataset
+    from beltsight.records import CONTAMINATION
     from beltsight.scene import load_dirt_settings
     from beltsight.taxonomy import load_taxonomy
 
     known = load_taxonomy(taxonomy)
-    levels = known.tasks.get("contamination")
+    levels = known.tasks.get(CONTAMINATION)
     if levels and not levels.open:
         check_levels(tuple(levels.classes), str(taxonomy))
-    dataset = load_dataset(data, tasks=task or (), taxonomy=known).select(split)
+    dataset = load_dataset(data, tasks=task or (), taxonomy=known).select(split.value)
     note_unread(dataset, str(out))
     options = SoilOptions(copies, originals, masks, tuple(kind or ()), seed)
     with stage_progress() as progress:

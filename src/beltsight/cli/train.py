@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from beltsight.cli.dataset_options import TaskOption, TaxonomyOption
+from beltsight.cli.dataset_options import TaskOption, TaxonomyOption, open_dataset
 
 if TYPE_CHECKING:
     from beltsight.dataset import Dataset
@@ -47,7 +47,7 @@ def command(
     name: Annotated[str, typer.Option(help="The model's name in its card.")] = "",
     licence: Annotated[str, typer.Option(help="The model's licence in its card.")] = "",
     notice: Annotated[str, typer.Option(help="Notices that must go with the model.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a model and export it with its card.
 
@@ -56,7 +56,6 @@ def command(
     'train' extra.
     """
     from beltsight.config import parse_assignments
-    from beltsight.dataset import load_dataset
     from beltsight.taxonomy import load_taxonomy
     from beltsight.train import require_train_extra
     from beltsight.train.settings import load_settings
@@ -79,10 +78,10 @@ def command(
     file = out / "settings.toml" if resume and config is None else config
     settings = load_settings(file, overrides, recipe)
     require_train_extra()
-    dataset = load_dataset(data, tasks=settings.tasks, taxonomy=load_taxonomy(taxonomy))
+    dataset = open_dataset(data, settings.tasks, load_taxonomy(taxonomy))
     about = {"name": name, "licence": licence, "notice": notice}
     evaluation = _evaluation(out, data, settings.tasks, taxonomy)
-    _train(dataset, out, settings, resume, about, evaluation, as_json)
+    _train(dataset, out, settings, resume, about, evaluation, json)
 
 
 def _train(
@@ -92,9 +91,9 @@ def _train(
     resume: bool,
     card: dict[str, str],
     evaluation: str,
-    as_json: bool,
+    json: bool,
 ) -> None:
-    from beltsight.cli.console import note, print_json
+    from beltsight.cli.console import note, print_json, print_line
     from beltsight.cli.training_progress import TrainingProgress
     from beltsight.train.package import About
     from beltsight.train.run import run_training
@@ -112,27 +111,28 @@ def _train(
         )
     for message in run.unreadable:
         note(f"left out: {message}")
-    if as_json:
+    if json:
         print_json({"model": str(run.model), "folder": str(run.folder), "val": run.metrics})
         return
     _print_figures(run)
     if "test" in dataset.splits:
-        typer.echo(f"next:  {evaluation}")
+        print_line(f"next:  {evaluation}")
 
 
 def _print_figures(run: Run) -> None:
+    from beltsight.cli.console import print_line
     from beltsight.report.about import threshold_fact
 
     for task, figures in run.metrics["tasks"].items():
         low, high = figures["interval"]
-        typer.echo(
+        print_line(
             f"{task}: {figures['accuracy']:.1%} of {figures['n']} validation photos right "
             f"(95% interval {low:.1%} to {high:.1%})"
         )
     for one in run.card.tasks:
         if one.threshold is not None:
-            typer.echo(f"{one.name}: abstains {threshold_fact(one)}")
-    typer.echo(f"model: {run.model}")
+            print_line(f"{one.name}: abstains {threshold_fact(one)}")
+    print_line(f"model: {run.model}")
 
 
 def _evaluation(out: Path, data: Path, tasks: Sequence[str], taxonomy: Path | None) -> str:

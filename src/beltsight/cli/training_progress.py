@@ -55,13 +55,15 @@ class TrainingProgress:
     ) -> None:
         self._bar.stop()
         if isinstance(error, KeyboardInterrupt):
-            self._console.print("stopped; the last complete epoch is kept: go on with --resume")
+            self._console.print(
+                "beltsight: stopped; go on with --resume, which learns again what is younger than "
+                "the last checkpoint: half a minute, or an epoch where one takes longer"
+            )
 
     def preparing(self, done: int, total: int) -> None:
         """Photos prepared so far."""
-        self._bar.update(self._prepare, completed=done, total=total)
+        self._bar.update(self._prepare, completed=done, total=total, visible=done < total)
         if done == total:
-            self._bar.update(self._prepare, visible=False)
             self._start = time.monotonic()
 
     def doubt(self, sentence: str) -> None:

@@ -40,7 +40,10 @@ def command(
     # Not by the stored choice, which may be what no longer works.
     loaded = open_model(model, engine=DEFAULT_ENGINE, verify=False)
     if forget:
-        note(f"beltsight: stored choices removed: {forget_tuning(loaded.hash)}")
+        removed = forget_tuning(loaded.hash)
+        note(f"beltsight: stored choices removed: {removed}")
+        if json:
+            print_json({"removed": removed})
         return
 
     def shown(trial: Trial) -> None:

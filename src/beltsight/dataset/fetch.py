@@ -24,6 +24,7 @@ from typing import IO, Any
 from beltsight.config import ASSETS
 from beltsight.dataset.scan import Progress
 from beltsight.errors import FetchError
+from beltsight.files import whole
 
 _CHUNK_BYTES = 1 << 18
 _TIMEOUT_S = 30.0
@@ -352,10 +353,9 @@ def _write_csv(source: PublicDataset, to: Path) -> None:
     names = sorted(path.relative_to(to / "images").as_posix() for path in _photos(to / "images"))
     lines = ["file,material,split"]
     lines += [f"{name},{name.split('/')[0]},{split_of.get(name, 'train')}" for name in names]
-    draft = to / ".splits.csv.part"
-    # CSV's own line ends, as in the file that the project's figures were measured with.
-    draft.write_bytes("".join(f"{line}\r\n" for line in lines).encode())
-    draft.replace(target)
+    with whole(target) as draft:
+        # CSV's own line ends, as in the file that the project's figures were measured with.
+        draft.write_bytes("".join(f"{line}\r\n" for line in lines).encode())
 
 
 def _photos(images: Path) -> list[Path]:

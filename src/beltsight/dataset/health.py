@@ -196,7 +196,6 @@ def check_health(
     model: Model | None = None,
     folds: int = 5,
     seed: int = 0,
-    workers: int = 2,
     progress: Progress | None = None,
 ) -> HealthReport:
     """Read every photo once and report what is wrong with the data set.
@@ -208,7 +207,6 @@ def check_health(
             less.
         folds: for the mislabelled.
         seed: for the mislabelled.
-        workers: threads.
         progress: called with (what is done, photos done, photos in all).
 
     Returns:
@@ -221,14 +219,14 @@ def check_health(
     samples = dataset.samples
     refs = [PhotoRef(dataset.shown_path(s), dict(s.labels), s.split) for s in samples]
     paths = [sample.path for sample in samples]
-    scans = list(scan_photos(paths, workers=workers, progress=progress))
+    scans = list(scan_photos(paths, progress=progress))
     groups, pairs = find_duplicates(scans)
     suspects = None
     if model is not None:
         whole = join(len(samples), [*same_group(samples), *linked(groups, pairs)])
         usable = [place for place, scan in enumerate(scans) if scan.error is None]
         paths = [samples[place].path for place in usable]
-        embeddings = embed_photos(model, paths, workers=workers, progress=progress)
+        embeddings = embed_photos(model, paths, progress=progress)
         suspects = _suspects(dataset, refs, usable, whole, embeddings, folds=folds, seed=seed)
     return HealthReport(
         root=str(dataset.root),

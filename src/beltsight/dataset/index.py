@@ -17,14 +17,14 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from beltsight.config import nearest
 from beltsight.errors import DatasetError, SplitError, TaxonomyError
 from beltsight.image import is_photo_path
-from beltsight.records import SPLITS, Sample, TaskSpec
+from beltsight.records import MATERIAL, SPLITS, Sample, TaskSpec
 from beltsight.taxonomy import Taxonomy, load_taxonomy
 
 CSV_NAMES = ("splits.csv", "labels.csv", "dataset.csv", "index.csv")
@@ -53,7 +53,7 @@ class Dataset:
 
     root: Path
     tasks: tuple[TaskSpec, ...]
-    samples: tuple[Sample, ...]
+    samples: tuple[Sample, ...] = field(repr=False)  # a screen is no place for 2,527
     unread: tuple[str, ...] = ()
 
     @property
@@ -149,7 +149,7 @@ def load_dataset(
     for name in CSV_NAMES:
         if (root / name).is_file():
             return _from_csv(root / name, tasks, taxonomy)
-    return _from_folders(root, tasks[0] if tasks else "material", taxonomy)
+    return _from_folders(root, tasks[0] if tasks else MATERIAL, taxonomy)
 
 
 def _from_folders(root: Path, task: str, taxonomy: Taxonomy) -> Dataset:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,9 @@ from beltsight.dataset.duplicates import (
     hash_file,
 )
 from beltsight.errors import ImageError
-from beltsight.image import FORMATS, decode
+from beltsight.flow import ordered_map
+from beltsight.image import FORMATS, SUFFIXES_OF, decode
+from beltsight.machine import usable_cores
 from beltsight.records import Sample
 
 Progress = Callable[[str, int, int], None]
@@ -26,17 +27,8 @@ Progress = Callable[[str, int, int], None]
 
 # Enough for a fingerprint of 32 x 32; a JPEG of twice that and more is decoded at a fraction.
 _ENOUGH = (128, 128)
-_CHUNK = 64
-_SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe"),
-    "MPO": (".jpg", ".jpeg", ".jpe"),
-    "PNG": (".png",),
-    "WEBP": (".webp",),
-    "GIF": (".gif",),
-    "BMP": (".bmp",),
-    "TIFF": (".tif", ".tiff"),
-    "PPM": (".ppm", ".pgm"),
-}
+_TOLD_EVERY = 64
+_SUFFIXES = {**SUFFIXES_OF, "MPO": SUFFIXES_OF["JPEG"]}  # of several JPEGs in a file
 _HEAD_BYTES = 1 << 16
 _STARTS = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"))
 
@@ -64,27 +56,21 @@ class Scan:
     error: str | None = None
 
 
-def scan_photos(
-    paths: Sequence[Path], *, workers: int = 2, progress: Progress | None = None
-) -> Iterator[Scan]:
-    """Read photos, a few at a time and in order.
+def scan_photos(paths: Sequence[Path], *, progress: Progress | None = None) -> Iterator[Scan]:
+    """Read photos, as many at a time as there are cores, and in order.
 
     Args:
         paths: the photos' files.
-        workers: threads that decode.
-        progress: called after every chunk of photos.
+        progress: called after every 64 photos, and at the end.
 
     Returns:
         One Scan per path; what cannot be read has an ``error``.
     """
-    chunks = iter(paths)
-    done = 0
-    with ThreadPoolExecutor(workers) as pool:
-        # In chunks: handing a million paths to the pool at once would queue a million results.
-        while chunk := list(itertools.islice(chunks, _CHUNK)):
-            yield from pool.map(scan_photo, chunk)
-            done += len(chunk)
-            if progress is not None:
+    cores = usable_cores()
+    with closing(ordered_map(scan_photo, paths, cores, 2 * cores)) as scans:
+        for done, scan in enumerate(scans, 1):
+            yield scan
+            if progress is not None and (done % _TOLD_EVERY == 0 or done == len(paths)):
                 progress("Reading photos", done, len(paths))
 
 

@@ -11,12 +11,12 @@ import hashlib
 import json
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -35,9 +35,11 @@ from beltsight.dataset.soil_folder import (
     write_labels,
 )
 from beltsight.errors import ConfigError, DatasetError, ImageError, TaxonomyError
+from beltsight.flow import ordered_map
 from beltsight.image import decode, read_photo_bytes
-from beltsight.policy import MATERIAL
-from beltsight.records import Floats, Photo, Sample
+from beltsight.image_small import shrink
+from beltsight.machine import usable_cores
+from beltsight.records import CONTAMINATION, DIRT, MATERIAL, Floats, Photo, Sample, is_clean
 from beltsight.scene import (
     LEVELS,
     DirtSettings,
@@ -48,13 +50,13 @@ from beltsight.scene import (
 )
 from beltsight.scene.dirt import check_kind
 
-_LEVEL, _DIRT, _CLEAN = "contamination", "dirt", LEVELS[0]
 _OWN_COLUMNS = ("group", "split", "mask", "source", "share", "kinds", "harmless")
 _SMALLEST_ITEM = 0.03
 # Larger photos are shrunk: a network sees 256 pixels, and time goes with their area.
 _LONGEST_PX = 1024
-_CHUNK = 32
 Progress = Callable[[str, int, int], None]
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,6 @@ def soil_dataset(
     options: SoilOptions = SoilOptions(),
     *,
     settings: DirtSettings | None = None,
-    workers: int = 2,
     progress: Progress = lambda stage, done, total: None,
 ) -> SoiledDataset:
     """Make a data set with simulated dirt.
@@ -144,7 +145,6 @@ def soil_dataset(
         out: a new folder, or one where the same work was interrupted: it goes on.
         options: how many, of what kinds.
         settings: of dirt; the packaged ones by default.
-        workers: threads.
         progress: called with (what is done, done, in all).
 
     Returns:
@@ -159,29 +159,29 @@ def soil_dataset(
     """
     chosen = settings or load_dirt_settings()
     for task in dataset.tasks:
-        if task.name == _LEVEL:
+        if task.name == CONTAMINATION:
             check_levels(task.classes, str(dataset.root), all_needed=task.ordered)
     _check_kinds(options.kinds, chosen)
     check_folder(out)
     sources = [_source(dataset, sample, options) for sample in dataset.samples]
-    with ThreadPoolExecutor(workers) as pool:
-        # In chunks: all at once would queue every photo, and go on when interrupted.
-        for done, _ in enumerate(_mapped(pool, _read_digest, sources), 1):
+    with _mapped(_read_digest, sources) as read:
+        for done, _ in enumerate(read, 1):
             progress("reading photos", done, len(sources))
-        _name_groups(sources)
-        begin(out, _plan_digest(sources, options, chosen))
-        for done, _ in enumerate(_mapped(pool, _look_for_item, sources), 1):
+    _name_groups(sources)
+    begin(out, _plan_digest(sources, options, chosen))
+    with _mapped(_look_for_item, sources) as looked:
+        for done, _ in enumerate(looked, 1):
             progress("finding items", done, len(sources))
-        jobs = _plan(sources, options)
-        rows = kept_rows(out)
-        todo = [job for job in jobs if _made_name(*job) not in rows]
-        made = _mapped(pool, lambda job: _make(job[0], job[1], out, options, chosen), todo)
+    jobs = _plan(sources, options)
+    rows = kept_rows(out)
+    todo = [job for job in jobs if _made_name(*job) not in rows]
+    with _mapped(lambda job: _make(*job, out, options, chosen), todo) as made:
         for done, row in enumerate(made, len(jobs) - len(todo) + 1):
             keep_row(out, row)
             rows[row["path"]] = row
             progress("soiling", done, len(jobs))
     originals = [_keep_original(s, out) for s in sources if s.is_kept and not s.error]
-    tasks = dict.fromkeys([*(task.name for task in dataset.tasks), _LEVEL, _DIRT])
+    tasks = dict.fromkeys([*(task.name for task in dataset.tasks), CONTAMINATION, DIRT])
     write_labels(out, ["path", *tasks, *_OWN_COLUMNS], [*originals, *rows.values()])
     return _summary(out, sources, rows, len(originals))
 
@@ -219,7 +219,7 @@ def _check_kinds(kinds: Sequence[str], settings: DirtSettings) -> None:
 def _source(dataset: Dataset, sample: Sample, options: SoilOptions) -> _Source:
     name = as_cell(dataset.shown_path(sample))
     return _Source(
-        sample, name, _stratum(dataset, sample), options.originals or not _is_clean(sample)
+        sample, name, _stratum(dataset, sample), options.originals or not is_clean(sample)
     )
 
 
@@ -255,23 +255,14 @@ def _name_groups(sources: Sequence[_Source]) -> None:
 def _look_for_item(source: _Source) -> None:
     try:
         photo = _open_photo(source.sample.path)
-        source.has_item = _is_clean(source.sample) and _item_mask(photo) is not None
+        source.has_item = is_clean(source.sample) and _item_mask(photo) is not None
     except ImageError as error:
         source.error = str(error)
 
 
-def _is_clean(sample: Sample) -> bool:
-    """Nobody said otherwise."""
-    return sample.labels.get(_LEVEL, _CLEAN) == _CLEAN
-
-
 def _open_photo(path: Path) -> Photo:
-    photo = decode(path)
-    scale = _LONGEST_PX / max(photo.shape[:2])
-    if scale >= 1:
-        return photo
-    size = (max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale)))
-    return np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
+    # From all of its pixels: made photos stay what they were, byte for byte.
+    return shrink(decode(path), _LONGEST_PX)
 
 
 def _item_mask(photo: Photo) -> Floats | None:
@@ -322,7 +313,7 @@ def _made_row(name: str, source: _Source, made: Varied) -> dict[str, Any]:
     return {
         "path": name,
         **source.sample.labels,
-        **{_LEVEL: "", _DIRT: ""},
+        **{CONTAMINATION: "", DIRT: ""},
         **made.labels,
         "group": source.group,
         "split": source.sample.split or "",
@@ -387,13 +378,11 @@ def _summary(
     for source in sources:
         used, total = usable.get(source.stratum, (0, 0))
         usable[source.stratum] = (used + source.has_item, total + 1)
-    levels = Counter(str(row[_LEVEL]) for row in rows.values())
+    levels = Counter(str(row[CONTAMINATION]) for row in rows.values())
     errors = tuple(source.error for source in sources if source.error)
     return SoiledDataset(out, len(rows) + n_originals, dict(levels), usable, errors)
 
 
-def _mapped(
-    pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Sequence[Any]
-) -> Iterator[Any]:
-    for start in range(0, len(items), _CHUNK):
-        yield from pool.map(work, items[start : start + _CHUNK])
+def _mapped(work: Callable[[T], R], items: Sequence[T]) -> closing[Generator[R]]:
+    cores = usable_cores()
+    return closing(ordered_map(work, items, cores, 2 * cores))

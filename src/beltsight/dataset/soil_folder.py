@@ -9,10 +9,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from beltsight.errors import DatasetError
+from beltsight.files import DRAFT_SUFFIX, whole
 
 LABELS_FILE = "labels.csv"
 _PLAN_FILE, _ROWS_FILE = "soil.json", "rows.part.jsonl"
@@ -43,12 +45,19 @@ def begin(out: Path, digest: str) -> None:
                 f"{out}: work with other photos, settings or another version was begun here; "
                 "choose another --out, or remove the folder"
             )
+        with suppress(OSError):
+            for draft in out.rglob(f".*{DRAFT_SUFFIX}"):  # of a call that was killed
+                draft.unlink(missing_ok=True)
         return
     write_file(plan, json.dumps({"digest": digest, "simulated": True}).encode())
 
 
 def kept_rows(out: Path) -> dict[str, dict[str, Any]]:
-    """Rows of photos that an interrupted call has made."""
+    """Rows of photos that an interrupted call has made.
+
+    Raises:
+        DatasetError: the file that keeps them cannot be written.
+    """
     rows: dict[str, dict[str, Any]] = {}
     file = out / _ROWS_FILE
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
@@ -58,7 +67,7 @@ def kept_rows(out: Path) -> dict[str, dict[str, Any]]:
         except (ValueError, KeyError, TypeError):  # cut off by the interruption
             continue
     if rows:  # without the line that was cut off
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows.values()), encoding="utf-8")
+        write_file(file, "".join(json.dumps(row) + "\n" for row in rows.values()).encode())
     return rows
 
 
@@ -70,20 +79,24 @@ def write_file(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.part")
-        draft.write_bytes(content)
-        draft.replace(path)
+        with whole(path) as draft:
+            draft.write_bytes(content)
     except OSError as error:
-        raise DatasetError(
-            f"{path}: cannot be written: {error.strerror}; make room or choose another folder, and "
-            "run again with the same options"
-        ) from error
+        raise _unwritable(path, error) from error
 
 
 def keep_row(out: Path, row: dict[str, Any]) -> None:
-    """So that an interrupted call goes on after this photo."""
-    with (out / _ROWS_FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    """So that an interrupted call goes on after this photo.
+
+    Raises:
+        DatasetError: it cannot be written.
+    """
+    path = out / _ROWS_FILE
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def write_labels(out: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
@@ -92,15 +105,21 @@ def write_labels(out: Path, columns: Sequence[str], rows: Iterable[dict[str, Any
     Raises:
         DatasetError: it cannot be written; nothing half written is left.
     """
-    draft = out / f".{LABELS_FILE}.part"
     try:
-        with draft.open("w", newline="", encoding="utf-8") as file:
+        with (
+            whole(out / LABELS_FILE) as draft,
+            draft.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(sorted(rows, key=lambda row: str(row["path"])))
-        draft.replace(out / LABELS_FILE)
     except OSError as error:
         raise DatasetError(f"{out}: cannot be written: {error.strerror}") from error
-    finally:
-        draft.unlink(missing_ok=True)  # there only where something went wrong
     (out / _ROWS_FILE).unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError) -> DatasetError:
+    return DatasetError(
+        f"{path}: cannot be written: {error.strerror}; make room or choose another folder, and "
+        "run again with the same options"
+    )

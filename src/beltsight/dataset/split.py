@@ -21,6 +21,7 @@ from beltsight.dataset.duplicates import find_exact, hash_file, join
 from beltsight.dataset.index import Dataset, as_cell
 from beltsight.dataset.scan import Progress, find_duplicates, linked, same_group, scan_photos
 from beltsight.errors import ConfigError, DatasetError, ImageError, SplitError
+from beltsight.files import whole
 from beltsight.records import SPLITS, Sample
 
 
@@ -71,7 +72,6 @@ def make_splits(
     test: float = 0.15,
     seed: int = 0,
     near: bool = True,
-    workers: int = 2,
     progress: Progress | None = None,
 ) -> SplitPlan:
     """Assign every photo to train, val or test; splits it had before are forgotten.
@@ -82,7 +82,6 @@ def make_splits(
         test: share of the photos for the test.
         seed: another seed, another split; the same seed, the same split.
         near: keep near duplicates together, not only byte-identical files and groups.
-        workers: threads that decode.
         progress: called with (what is done, photos done, photos in all).
 
     Returns:
@@ -99,7 +98,7 @@ def make_splits(
         )
     samples = dataset.samples
     paths = [sample.path for sample in samples]
-    scans = list(scan_photos(paths, workers=workers, progress=progress))
+    scans = list(scan_photos(paths, progress=progress))
     groups, pairs = find_duplicates(scans, near=near)
     parts = join(len(samples), [*same_group(samples), *linked(groups, pairs)])
     _require_enough(dataset, samples, parts, [name for name, share in shares.items() if share])
@@ -210,17 +209,13 @@ def write_splits(dataset: Dataset, out: Path, *, force: bool = False) -> None:
         rows.append([_below(sample.path, out), *labels, sample.group or "", sample.split or ""])
         if masks:
             rows[-1].append(_below(sample.mask, out) if sample.mask else "")
-    draft = out.with_name(f".{out.name}.part")
     try:
-        with draft.open("w", newline="", encoding="utf-8") as file:
+        with whole(out) as draft, draft.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["path", *tasks, "group", "split", *masks])
             writer.writerows(rows)
-        draft.replace(out)
     except OSError as error:
         raise DatasetError(f"{out}: cannot be written: {error.strerror}") from error
-    finally:
-        draft.unlink(missing_ok=True)  # there only where something went wrong
 
 
 def check_target(dataset: Dataset, out: Path, *, force: bool = False) -> None:

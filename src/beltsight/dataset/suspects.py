@@ -8,8 +8,9 @@ and photos that are truly hard; a person looks at the list and decides.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beltsight.errors import DatasetError, MissingExtraError
+from beltsight.flow import ordered_map
+from beltsight.machine import usable_cores
 from beltsight.records import Floats
 
 if TYPE_CHECKING:
@@ -100,16 +103,14 @@ def embed_photos(
     model: Model,
     paths: Sequence[Path],
     *,
-    workers: int = 2,
     batch_size: int = 32,
     progress: Progress | None = None,
 ) -> Floats:
-    """The model's embedding of every photo; only one batch of photos is held at a time.
+    """The model's embedding of every photo; only a batch of photos is held, and a few ahead.
 
     Args:
         model: any model file; its own answers are not used.
         paths: N photos that decode.
-        workers: threads that prepare photos.
         batch_size: photos per call of the model.
         progress: called after every batch.
 
@@ -120,12 +121,13 @@ def embed_photos(
         ImageError: a photo cannot be used.
     """
     parts: list[Floats] = []
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(paths), batch_size):
-            photos = np.stack(list(pool.map(model.prepare, paths[start : start + batch_size])))
-            parts.append(model.outputs(photos, ["embedding"], batch_size)["embedding"])
+    done, cores = 0, usable_cores()
+    with closing(ordered_map(model.prepare, paths, cores, 2 * cores)) as prepared:
+        while photos := list(islice(prepared, batch_size)):
+            parts.append(model.outputs(np.stack(photos), ["embedding"], batch_size)["embedding"])
+            done += len(photos)
             if progress is not None:
-                progress("Embedding photos", start + len(photos), len(paths))
+                progress("Embedding photos", done, len(paths))
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
 

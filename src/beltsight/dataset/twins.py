@@ -10,7 +10,7 @@ from beltsight.dataset.scan import Progress, find_duplicates, linked, scan_photo
 
 
 def find_twins(
-    dataset: Dataset, split: str, *, workers: int = 2, progress: Progress | None = None
+    dataset: Dataset, split: str, *, progress: Progress | None = None
 ) -> dict[str, str] | None:
     """Which photos of a split have a twin in another split, byte for byte or near.
 
@@ -20,7 +20,6 @@ def find_twins(
     Args:
         dataset: all of it, not the selected split alone.
         split: the one that is measured on.
-        workers: threads that decode.
         progress: called with (what is done, photos done, photos in all).
 
     Returns:
@@ -31,7 +30,7 @@ def find_twins(
     if split == "all" or not any(sample.split != split for sample in samples):
         return None
     paths = [sample.path for sample in samples]
-    scans = list(scan_photos(paths, workers=workers, progress=progress))
+    scans = list(scan_photos(paths, progress=progress))
     members = defaultdict(list)
     parts = join(len(samples), linked(*find_duplicates(scans)))
     for sample, part in zip(samples, parts, strict=True):

@@ -13,7 +13,7 @@ from beltsight.decide import Decider, bind
 from beltsight.errors import ConfigError
 from beltsight.line.actuators import Actuator, Command, open_actuator
 from beltsight.line.actuators.link import Links
-from beltsight.line.actuators.link_settings import Reports
+from beltsight.line.actuators.link_status import Reports
 from beltsight.line.belt import BeltState, Odometer
 from beltsight.line.cameras import Camera, open_camera
 from beltsight.line.command_rows import command_of
@@ -38,7 +38,7 @@ from beltsight.taxonomy import load_taxonomy
 
 REAL_CLOCKS = Clocks(time.monotonic, time.time)
 _BEHIND_MM = 1000.0  # a belt that is run back may bring items again
-_DUE_S = 0.02
+_HANDED_OVER_MS = 16.0
 _LONGEST_PULSE_MS = 500.0
 # A peer drops what it holds within its watchdog, and an encoder may begin anew: what is older than
 # a crash and a restart by hand says nothing of the belt as it lies now.
@@ -113,17 +113,19 @@ class OpenLine:
             is_late=self._has_passed,
         )
         self.links = Links(
-            self._outside.actuators, settings.link_times, reports, clock=time.monotonic
-        )
+            self._outside.actuators, settings.link_times, reports,
+            report_state=self.reporter.state, clock=time.monotonic,
+        )  # fmt: skip
         # It judges for itself what is late, and hands over at the very moment.
         self.timer = HostTimer(
             lambda: self._shared.situation().belt, settings.belt.mm_per_count, self._blow,
-            self._too_late, clock=clocks.monotonic_s,
+            self._too_late, settings.host_timer, clocks.monotonic_s,
         )  # fmt: skip
         self.deciding = Deciding(
             self.decider, self.scheduler, self.odometer, self.store, self, self.figures,
-            clocks, self._fuse, self._shared.situation, wider=settings.health.wider,
-            watch=partial(self._decided, watch), crops=settings.keep_crops,
+            clocks, partial(fuse, model=self.model), self._shared.situation,
+            wider=settings.health.wider, watch=partial(self._decided, watch),
+            crops=settings.keep_crops,
         )  # fmt: skip
         self.book = ItemBook()
         supply = Supply(
@@ -152,7 +154,6 @@ class OpenLine:
             refuse=self.reporter.frame,
             state_line=self.links.state_line,
             report_health=self.reporter.health,
-            report_state=self.reporter.state,
             log_is_healthy=lambda: self.store.state().healthy,
             clock=clocks.monotonic_s,
         )
@@ -183,9 +184,6 @@ class OpenLine:
         self.reporter.event(LINE_DOWN, "info", f"run {self.run_id} ended")
         unkept = self.store.close()
         return None if unkept is None else f"{len(unkept.ids)} rows not stored: {unkept.reason}"
-
-    def _fuse(self, predictions: Sequence[Prediction]) -> Prediction:
-        return fuse(predictions, self.model)
 
     def _answered(self, key: ViewKey, prediction: Prediction) -> None:
         ready = self.book.answer(key, prediction)
@@ -235,8 +233,9 @@ class OpenLine:
 
     def _has_passed(self, command: Command) -> bool:
         belt, now_s = self._shared.belt, self._outside.clocks.monotonic_s()
-        # One that the timer has handed over is due now, and stays so for a moment only.
-        spare_s = _DUE_S if command.timing == "host" else 0.0
+        # The timer may hand over so late; on its way to the peer a command stays due for a moment.
+        spare_ms = self.settings.host_timer.late_ms + _HANDED_OVER_MS
+        spare_s = spare_ms / 1000 if command.timing == "host" else 0.0
         return belt is not None and self.scheduler.has_passed(command, belt, now_s, spare_s)
 
     def _begin(self, belt: BeltState) -> None:
@@ -310,9 +309,8 @@ def open_decider(settings: LineSettings, model: Model) -> Decider:
     Raises:
         ConfigError: actuators name routes that the policy does not have.
     """
-    thresholds = {t.name: t.threshold for t in model.card.tasks if t.threshold is not None}
     policy, taxonomy = load_policy(settings.policy), load_taxonomy(settings.taxonomy)
-    decider = bind(policy, model.tasks, model.hash, taxonomy, thresholds)
+    decider = bind(policy, model.tasks, model.hash, taxonomy, model.thresholds)
     unknown = settings.unknown_routes(decider.routes)
     if unknown:
         raise ConfigError(

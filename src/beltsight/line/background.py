@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from beltsight.errors import LineError
 from beltsight.line.view import View
 from beltsight.records import Floats, Photo
 from beltsight.scene.ground import fit_surface
+from beltsight.strict import Strict
 
 _DARK_LEVELS = 12.0  # added before the logarithm: below it lies the sensor's noise
 _LOG = np.log(np.arange(256) + _DARK_LEVELS).astype(np.float32)
@@ -40,7 +41,7 @@ THICKNESS = 0.5
 """Of ``smallest_mm``: what is thinner is no item."""
 
 
-class FindSettings(BaseModel):
+class FindSettings(Strict):
     """How items are told from the belt.
 
     Args:
@@ -56,8 +57,6 @@ class FindSettings(BaseModel):
         learn_over_mm: belt over which the belt's look is averaged.
         light_mm: light may change over this distance.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     cell_mm: float = Field(3.125, gt=0, le=50, allow_inf_nan=False)
     contrast: float = Field(4.5, gt=0, allow_inf_nan=False)

@@ -12,9 +12,10 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from beltsight.errors import LineError
+from beltsight.strict import Strict
 
 Moving = Literal["forward", "stopped", "reverse"]
 
@@ -22,7 +23,7 @@ _LEAST_SPAN_S = 0.05  # a bound of motion over a shorter time would refuse mere 
 _SPARE_COUNTS = 2
 
 
-class BeltSettings(BaseModel):
+class BeltSettings(Strict):
     """The belt and its encoder.
 
     Args:
@@ -35,8 +36,6 @@ class BeltSettings(BaseModel):
         fastest_mm_s: a count that means more than this is not followed.
         speed_over_s: time over which the speed is measured.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     mm_per_count: float = Field(gt=0, allow_inf_nan=False)
     counter_bits: int = Field(32, ge=0, le=64)
@@ -111,7 +110,6 @@ class Odometer:
         self.time_errors = 0
         self._sense = -1 if settings.reversed else 1
         self._modulus = 1 << settings.counter_bits if settings.counter_bits else 0
-        self._clock_speed_mm_s = settings.speed_mm_s
         self._origin = 0
         self._time_s: float | None = None
         self._at_s = 0.0
@@ -145,7 +143,7 @@ class Odometer:
         self._at_s += passed_s
         coasted = self._count + self._expected_counts_s() * passed_s
         if raw is None:
-            doubtful = self._anchor is not None or self._clock_speed_mm_s is None
+            doubtful = self._anchor is not None or self.settings.speed_mm_s is None
             self.silent += self._anchor is not None
             self._count = coasted
         else:
@@ -162,23 +160,10 @@ class Odometer:
         raw = self._origin + self._sense * count
         return raw % self._modulus if self._modulus else raw
 
-    def set_speed(self, speed_mm_s: float) -> None:
-        """Tell a line without encoder that its belt runs at another speed, or stands at 0.
-
-        Raises:
-            LineError: a speed that is no number.
-        """
-        if not math.isfinite(speed_mm_s):
-            raise LineError(f"a belt's speed must be a number of mm/s, got {speed_mm_s}")
-        self._clock_speed_mm_s = speed_mm_s
-        if self._anchor is None:
-            self._recent.clear()
-            self._speed_counts_s = speed_mm_s / self.settings.mm_per_count
-
     def _expected_counts_s(self) -> float:
         """Counts per second while no count can be followed."""
         if self._anchor is None or not self._recent:
-            return (self._clock_speed_mm_s or 0.0) / self.settings.mm_per_count
+            return (self.settings.speed_mm_s or 0.0) / self.settings.mm_per_count
         return self._speed_counts_s
 
     def _follow(self, raw: int, coasted: float) -> bool:
@@ -263,7 +248,7 @@ def _checked(time_s: float, raw_count: int | None) -> int | None:
         ) from error
 
 
-class SlipSettings(BaseModel):
+class SlipSettings(Strict):
     """When the encoder is not to be believed.
 
     Args:
@@ -271,8 +256,6 @@ class SlipSettings(BaseModel):
         least_mm: motion that must have been seen before the ratio is used.
         alarm_share: a ratio that differs from 1 by more is an alarm.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     over_mm: float = Field(2000.0, gt=0, allow_inf_nan=False)
     least_mm: float = Field(400.0, gt=0, allow_inf_nan=False)

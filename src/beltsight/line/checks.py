@@ -18,6 +18,7 @@ from beltsight.line.assemble import open_decider, open_model
 from beltsight.line.cameras import Camera, EndOfFrames, open_camera
 from beltsight.line.settings import LineSettings
 from beltsight.model import Model
+from beltsight.policy import idle_rules, load_policy
 from beltsight.store import open_with_settings
 
 Result = Literal["good", "warning", "wrong"]
@@ -66,7 +67,7 @@ def check_line(settings: LineSettings) -> Iterator[Check]:
         yield _tried("camera", lambda: _camera(settings))[1]
     for link in settings.links:
         if link.kind == "simulated":
-            yield Check(f"link {link.name}", "warning", "simulated: nothing moves")
+            yield _simulated(link.name, settings)
             continue
         yield _tried(f"link {link.name}", partial(_link, link, settings))[1]
 
@@ -89,9 +90,15 @@ def _model(settings: LineSettings) -> tuple[Model, Result, str]:
 def _policy(settings: LineSettings, model: Model) -> tuple[Decider, Result, str]:
     decider = open_decider(settings, model)
     text = f"{decider.policy_version}: {', '.join(decider.routes)}"
-    if decider.assumptions:
-        return decider, "warning", f"{text}; it takes for granted: {'; '.join(decider.assumptions)}"
-    return decider, "good", text
+    doubts = [f"it takes for granted: {'; '.join(decider.assumptions)}"] * bool(decider.assumptions)
+    idle = idle_rules(load_policy(settings.policy), decider.materials)
+    if idle:
+        numbers = ", ".join(str(index + 1) for index in idle)
+        doubts.append(
+            f"no case is left for rule {numbers}: the model tells {', '.join(decider.materials)}, "
+            f"see 'beltsight policy explain'"
+        )
+    return decider, "warning" if doubts else "good", "; ".join([text, *doubts])
 
 
 def _routes(settings: LineSettings, decider: Decider) -> Iterator[Check]:
@@ -125,11 +132,18 @@ def _timing(settings: LineSettings, model: Model) -> Check:
     answer_ms = float(np.median(times_ms))
     text = (
         f"{room_ms:.0f} ms from the last view until {nearest.name!r} must be told, at "
-        f"{speed_mm_s:.0f} mm/s; an answer takes {answer_ms:.1f} ms"
+        f"{speed_mm_s:.0f} mm/s; an answer takes {answer_ms:.1f} ms, three times that are needed"
     )
     if room_ms < 3 * answer_ms:
         return Check("timing", "wrong", f"{text}: move the actuator, or lower views.last_by_mm")
     return Check("timing", "good", text)
+
+
+def _simulated(name: str, settings: LineSettings) -> Check:
+    if settings.source == "camera":
+        text = "a simulated link works in 'beltsight line simulate' alone; name your PLC's kind"
+        return Check(f"link {name}", "wrong", text)
+    return Check(f"link {name}", "warning", "simulated: nothing moves")
 
 
 def _log(settings: LineSettings) -> tuple[None, Result, str]:

@@ -21,14 +21,11 @@ from beltsight.line.figures import FigureBook
 from beltsight.line.health import Health, abstain_wider
 from beltsight.line.items import ReadyItem
 from beltsight.line.schedule import Planned, Scheduler
-from beltsight.policy import MATERIAL
-from beltsight.records import Decision, Photo, Prediction
+from beltsight.records import MATERIAL, Decision, Photo, Prediction
 from beltsight.store.fields import MAX_CROP_BYTES
 from beltsight.store.rows import CommandRow, Row, decision_row
 
 _JPEG_QUALITY = 95
-# How the log calls what was not simply planned.
-_NOT_PLANNED = {"late": "late", "conflict": "conflict"}
 
 
 class Log(Protocol):
@@ -247,7 +244,7 @@ class Deciding:
             monotonic_s=now_s,
             item_id=place.item_id,
             actuator=serving[0].name if serving else decided.decision.route,
-            outcome=_NOT_PLANNED.get(planned.outcome, "refused"),
+            outcome=planned.outcome if planned.outcome in ("late", "conflict") else "refused",
             belt_position_mm=place.belt_position_mm,
             text=f"{planned.outcome}, {planned.took}: {planned.why}",
         )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beltsight.errors import ConfigError, LineError
+from beltsight.errors import LineError
 from beltsight.model import Model
 from beltsight.records import Answer, Prediction
 
@@ -19,17 +18,12 @@ DEPENDENCE = 1.0
 _LEAST = 1e-9  # a probability of 0 in one view would forbid a class for good
 
 
-def fuse(
-    predictions: Sequence[Prediction],
-    model: Model | None = None,
-    *,
-    dependence: float = DEPENDENCE,
-) -> Prediction:
+def fuse(predictions: Sequence[Prediction], model: Model) -> Prediction:
     """One calibrated answer from the views of one item.
 
     Per task the logarithms of the probabilities are averaged and multiplied by what n dependent
-    views are worth, n / (1 + (n - 1) dependence): n where views were independent (0), 1 where they
-    share their mistakes (1).
+    views are worth, n / (1 + (n - 1) ``DEPENDENCE``): n where views were independent (0), 1 where
+    they share their mistakes (1).
 
     Measured on TrashNet's 328 validation photos with the packaged model, n views of each item,
     shifted, scaled, relit, blurred and noisy; the error of calibration is debiased, chance alone
@@ -55,9 +49,8 @@ def fuse(
 
     Args:
         predictions: of the views; those with an ``error`` are left out.
-        model: that answered; with it ``abstain``, ``novel`` and ``why`` follow from the fused
-            answer as they do from a single one. Without, the item abstains where most views did.
-        dependence: of the views' mistakes, 0 to 2.
+        model: that answered; by it ``abstain``, ``novel`` and ``why`` follow from the fused answer
+            as they do from a single one.
 
     Returns:
         The Prediction of the one view as it came, where there is one; else the fused answers, the
@@ -65,27 +58,17 @@ def fuse(
 
     Raises:
         LineError: no prediction, or views whose tasks or classes differ.
-        ConfigError: a dependence that is none.
-
-    Example:
-        >>> unsure = Answer("can", 0.5, {"can": 0.5, "cup": 0.5})
-        >>> sure = Answer("can", 0.9, {"can": 0.9, "cup": 0.1})
-        >>> views = [Prediction(None, {"material": answer}) for answer in (unsure, sure)]
-        >>> round(fuse(views).tasks["material"].confidence, 3)  # odds 9 and 1: together 3
-        0.75
     """
-    if not (math.isfinite(dependence) and 0 <= dependence <= 2):
-        raise ConfigError(f"the dependence of views must lie in 0 to 2, got {dependence}")
     if not predictions:
         raise LineError("an item without a view has no answer: expected at least one prediction")
     answered = [prediction for prediction in predictions if prediction.error is None]
     if len(answered) < 2:
         return answered[0] if answered else predictions[0]
-    tasks = {name: _fused(name, answered, dependence) for name in _names(answered)}
+    tasks = {name: _fused(name, answered) for name in _names(answered)}
     embeddings = [p.embedding for p in answered if p.embedding is not None]
     novelties = [p.novelty for p in answered if p.novelty is not None]
     novelty = median(novelties) if novelties else None
-    novel, abstain, why = _judged(tasks, novelty, answered, model)
+    novel, abstain, why = model.judge(tasks, novelty)
     return Prediction(
         path=answered[0].path,
         tasks=tasks,
@@ -98,21 +81,22 @@ def fuse(
     )
 
 
-def fuse_probabilities(
-    probabilities: NDArray[np.floating], dependence: float = DEPENDENCE
-) -> NDArray[np.float64]:
+def fuse_probabilities(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     """The fused probabilities of one task.
 
     Args:
         probabilities: (n, C), of n views; rows sum to 1.
-        dependence: 0 to 2.
 
     Returns:
         float64 (C,), with a sum of 1.
+
+    Example:
+        >>> fuse_probabilities(np.array([[0.5, 0.5], [0.9, 0.1]]))  # odds 1 and 9: together 3
+        array([0.75, 0.25])
     """
     count = len(probabilities)
     logs = np.log(np.maximum(np.asarray(probabilities, np.float64), _LEAST)).mean(axis=0)
-    logs *= count / (1 + (count - 1) * dependence)
+    logs *= count / (1 + (count - 1) * DEPENDENCE)
     powers = np.exp(logs - logs.max())
     return np.asarray(powers / powers.sum())
 
@@ -128,7 +112,7 @@ def _names(answered: Sequence[Prediction]) -> tuple[str, ...]:
     return first
 
 
-def _fused(name: str, answered: Sequence[Prediction], dependence: float) -> Answer:
+def _fused(name: str, answered: Sequence[Prediction]) -> Answer:
     tables = [prediction.tasks[name].probabilities for prediction in answered]
     classes = tuple(tables[0])
     if any(set(table) != set(classes) for table in tables):
@@ -137,41 +121,7 @@ def _fused(name: str, answered: Sequence[Prediction], dependence: float) -> Answ
             "answer all of them with one model"
         )
     rows = np.array([[table[label] for label in classes] for table in tables])
-    fused = fuse_probabilities(rows, dependence)
+    fused = fuse_probabilities(rows)
     best = int(fused.argmax())
     table = dict(zip(classes, fused.tolist(), strict=True))
     return Answer(classes[best], float(fused[best]), table)
-
-
-def _judged(
-    tasks: dict[str, Answer],
-    novelty: float | None,
-    answered: Sequence[Prediction],
-    model: Model | None,
-) -> tuple[bool | None, bool | None, str | None]:
-    """``novel``, ``abstain`` and ``why`` of the fused answer."""
-    if model is None:
-        return (
-            _most([prediction.novel for prediction in answered]),
-            _most([prediction.abstain for prediction in answered]),
-            "; ".join(dict.fromkeys(p.why for p in answered if p.why)) or None,
-        )
-    known = model.novelty
-    novel = None if known is None or novelty is None else novelty > known.threshold
-    thresholds = {task.name: task.threshold for task in model.card.tasks}
-    doubts = [
-        f"unsure of {name}: {answer.label} at {answer.confidence:.3f}, accepted from {least:.3f}"
-        for name, answer in tasks.items()
-        if (least := thresholds.get(name)) is not None and answer.confidence < least
-    ]
-    if novel and known is not None:
-        unlike = f"unlike anything seen: novelty {novelty:.3g}, known to {known.threshold:.3g}"
-        doubts = [unlike, *doubts]
-    can_abstain = novel is not None or any(least is not None for least in thresholds.values())
-    return novel, bool(doubts) if can_abstain else None, "; ".join(doubts) or None
-
-
-def _most(flags: Sequence[bool | None]) -> bool | None:
-    """Whether at least half of those who can tell say yes."""
-    told = [flag for flag in flags if flag is not None]
-    return 2 * sum(told) >= len(told) if told else None

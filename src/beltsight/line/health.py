@@ -14,20 +14,20 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from beltsight.errors import ConfigError
 from beltsight.line.optics import Optics
 from beltsight.records import Prediction
+from beltsight.strict import Strict
 
 Level = Literal["good", "warning", "fault"]
 _ORDER: tuple[Level, ...] = ("good", "warning", "fault")
 
 
-class Limits(BaseModel):
+class Limits(Strict):
     """From where on a reading is a warning, and from where on a fault."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     warning: float = Field(ge=0, allow_inf_nan=False)
     fault: float = Field(ge=0, allow_inf_nan=False)
 
@@ -42,7 +42,7 @@ def _limits(warning: float, fault: float) -> Limits:
     return Limits(warning=warning, fault=fault)
 
 
-class HealthSettings(BaseModel):
+class HealthSettings(Strict):
     """What is watched, and how closely; table ``[health]`` of ``line.toml``.
 
     Args:
@@ -62,7 +62,6 @@ class HealthSettings(BaseModel):
             answer may have: where 0.90 is enough, 0.5 asks for 0.95, and 1 for certainty.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     window: Limits = _limits(0.03, 0.12)
     defocus: Limits = _limits(0.3, 0.5)
     lamp: Limits = _limits(0.15, 0.4)

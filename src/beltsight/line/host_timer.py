@@ -9,25 +9,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from beltsight.errors import LineError
 from beltsight.line.actuators.protocol import Command
 from beltsight.line.belt import BeltState
+from beltsight.strict import Strict
 
 
-class HostTimerSettings(BaseModel):
-    """How closely the timer looks.
+class HostTimerSettings(Strict):
+    """Pulses that this machine times itself: how closely it looks, and what is too late.
 
     Args:
         look_ms: the belt is looked at so often, and once more just before a pulse.
-        late_ms: a pulse that could only be given so much too late is not given at all.
+        late_ms: a pulse that could only be given more than this too late is not given at all.
         stale_ms: no pulse is given from a belt that was last seen so long ago.
         waiting: commands that may wait; more are refused.
         kept: pulses whose errors are kept for the report.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     look_ms: float = Field(5.0, gt=0, le=1000)
     late_ms: float = Field(4.0, gt=0, le=1000)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from beltsight.errors import StoreError
-from beltsight.line.actuators.link_settings import LinkEvent
+from beltsight.line.actuators.life import CLOSED
+from beltsight.line.actuators.link_status import LinkEvent
 from beltsight.line.actuators.protocol import Acknowledgement, Command, SentOutcome
 from beltsight.line.command_rows import command_row
 from beltsight.line.deciding import Clocks, Log
@@ -70,9 +71,10 @@ class Reporter:
         values = {r.name: r.value for r in health.readings.values() if r.level != "good"}
         self.event(f"health-{health.level}", severity, health.why, {"readings": values})
 
-    def state(self, name: str, reason: str) -> None:
-        """The line's state has changed."""
+    def state(self, name: str, reason: str, is_new: bool = False) -> None:
+        """The line's state has changed; ``is_new`` where its links are only being made."""
         severity = {"degraded": "warning", "safe": "error"}.get(name, "info")
+        severity = "info" if is_new else severity
         self.event(f"state-{name}", severity, reason)
 
     def frame(self, why: str) -> None:
@@ -96,8 +98,10 @@ class Reporter:
             self.event("camera-lost", "error", change.text)
 
     def link(self, event: LinkEvent) -> None:
-        """A link changed its state."""
+        """A link changed its state; that it ends with the line is no alarm."""
         severity = {"up": "info", "degraded": "warning"}.get(event.state, "error")
+        if event.line == "stopped" and event.reason == CLOSED:
+            severity = "info"
         text = f"{event.link} is {event.state}" + (f": {event.reason}" if event.reason else "")
         self.event(f"link-{event.state}", severity, text, {"line": event.line})
 
@@ -109,13 +113,16 @@ class Reporter:
             self._commands[command.command_id] = command
 
     def outcome(self, command: Command, outcome: SentOutcome, when_s: float) -> None:
-        """What became of a command."""
+        """What became of a command.
+
+        ``when_s`` is the links' own; in a simulation that is another clock than the rows have.
+        """
         self._figures.add_command(outcome)
         self.settled += 1
-        self._add(self._command_row(command, outcome, when_s))
+        self._add(self._command_row(command, outcome))
 
     def acknowledged(self, link: str, answer: Acknowledgement, when_s: float) -> None:
-        """What a peer says of a command that it took."""
+        """What a peer says of a command that it took; ``when_s`` as of :meth:`outcome`."""
         with self._commands_lock:
             command = self._commands.get(answer.command_id)
         if command is None:
@@ -126,10 +133,11 @@ class Reporter:
         text = f"{link}: {answer.outcome}"
         if answer.raw_count is not None:
             text += f" at count {answer.raw_count}"
-        self._add(self._command_row(command, known, when_s, text))
+        self._add(self._command_row(command, known, text))
 
-    def _command_row(self, command: Command, outcome: str, when_s: float, text: str = "") -> Row:
-        return command_row(command, outcome, self._run_id, (when_s, self._clocks.wall_s()), text)
+    def _command_row(self, command: Command, outcome: str, text: str = "") -> Row:
+        times_s = self._clocks.monotonic_s(), self._clocks.wall_s()
+        return command_row(command, outcome, self._run_id, times_s, text)
 
     def _add(self, row: Row) -> None:
         try:

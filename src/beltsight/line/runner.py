@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from beltsight.errors import LineError
 from beltsight.line.actuators.protocol import LineState, StateName
@@ -33,8 +33,9 @@ from beltsight.line.schedule import Scheduler
 from beltsight.line.segment import Finder
 from beltsight.line.supply import Supply
 from beltsight.line.track import Track, Tracked, Tracker
-from beltsight.line.views import Taken, ViewSettings, take, wanted_views
+from beltsight.line.views import Taken, ViewSettings, take, wants_view
 from beltsight.records import Frame, Prediction
+from beltsight.strict import Strict
 
 _SET_ANEW = (
     "the encoder's counter was set anew: see that the PLC's counter agrees with it, and reset the "
@@ -44,7 +45,7 @@ _LOOK_EVERY = 8  # frames, at which camera and lamp are looked at
 _KEPT_IDS = 65_536
 
 
-class RunSettings(BaseModel):
+class RunSettings(Strict):
     """How the line works through its frames.
 
     Args:
@@ -53,8 +54,6 @@ class RunSettings(BaseModel):
         crop_margin: added around an item's box, as a share of its longer side.
         silent_s: a camera that gives nothing for so long makes the line degraded.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     decide_ms: float = Field(20.0, ge=0, le=10_000, allow_inf_nan=False)
     crop_margin: float = Field(0.1, ge=0, le=1, allow_inf_nan=False)
@@ -95,9 +94,9 @@ class Parts:
         begin: called with the belt at the first frame, before it is looked at.
         remember: called with the belt once the encoder has given its first count.
         refuse: told why a frame cannot be used.
-        state_line: tells the links what the line does.
+        state_line: tells the links what the line does; they log what comes of it, as a link that is
+            down makes the line safe.
         report_health: told of the health whenever it was looked at.
-        report_state: told of the line's state whenever it has changed.
         log_is_healthy: whether rows are being committed.
         clock: monotonic seconds, of the frames.
     """
@@ -119,7 +118,6 @@ class Parts:
     refuse: Callable[[str], None]
     state_line: Callable[[LineState], None]
     report_health: Callable[[Health], None]
-    report_state: Callable[[StateName, str], None]
     log_is_healthy: Callable[[], bool]
     clock: Callable[[], float] = time.monotonic
 
@@ -163,7 +161,6 @@ class Line:
         self._optics: OpticsWatch | None = None
         self._remembered = False
         self._resets_seen = 0
-        self._told: tuple[StateName, str] | None = None
         self._closed: dict[int, None] = {}  # items that no view is asked of any more
         self._taken: dict[int, list[Taken]] = {}  # views of those that are open
         self._frame_gap_s = 1 / 30
@@ -270,9 +267,7 @@ class Line:
         taken = self._taken.setdefault(track.item_id, [])
         views = self.parts.views
         assert self.parts.shared.belt is not None
-        wanted = wanted_views(
-            track, self.parts.shared.belt, taken, views, frame_s=self._frame_gap_s
-        )
+        wanted = wants_view(track, self.parts.shared.belt, taken, views, frame_s=self._frame_gap_s)
         if wanted and track.region is not None:
             taken.append(take(track))
             crop = crop_item(frame.image, track.region, self.settings.crop_margin)
@@ -339,9 +334,6 @@ class Line:
 
     def _tell_state(self) -> None:
         name, reason = self._state()
-        if (name, reason) != self._told:
-            self._told = name, reason
-            self.parts.report_state(name, reason)
         belt, odometer = self.parts.shared.belt, self.parts.odometer
         figures = self._latest
         self.parts.state_line(

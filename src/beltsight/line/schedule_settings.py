@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from beltsight.config import nearest
+from beltsight.config import NAME_PATTERN, nearest
 from beltsight.line.actuators.protocol import Timing
+from beltsight.strict import Name, Names, Strict
 
-
-def _listed(value: Any) -> Any:
-    """One route stands for a list of one."""
-    return [value] if isinstance(value, str) else value
-
-
-_Name = Annotated[str, Field(min_length=1)]
 _Length = Annotated[float, Field(allow_inf_nan=False)]
-_Routes = Annotated[tuple[_Name, ...], BeforeValidator(_listed), Field(min_length=1)]
 
 
-class ActuatorSettings(BaseModel):
+class ActuatorSettings(Strict):
     """A bank of jets or flaps across the belt that sends items to one place.
 
     Args:
@@ -40,11 +33,9 @@ class ActuatorSettings(BaseModel):
         window_mm: a pulse may start so much later than it should where the lead is not there.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=r"^[\w.-]+$", max_length=64)
-    routes: _Routes
-    link: str = Field("plc", pattern=r"^[\w.-]+$", max_length=64)
+    name: str = Field(pattern=NAME_PATTERN, max_length=64)
+    routes: Names
+    link: str = Field("plc", pattern=NAME_PATTERN, max_length=64)
     distance_mm: float = Field(gt=0, allow_inf_nan=False)
     latency_ms: float = Field(0.0, ge=0, le=2000, allow_inf_nan=False)
     compensates: Literal["plc", "host"] = "plc"
@@ -67,7 +58,7 @@ class ActuatorSettings(BaseModel):
         return self
 
 
-class FailSafe(BaseModel):
+class FailSafe(Strict):
     """What happens to an item whose route cannot be served.
 
     Args:
@@ -76,8 +67,6 @@ class FailSafe(BaseModel):
             open while it passes, for a flap or a stream that people look at.
         route: of an actuator; needed by ``reject`` and ``divert``.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     action: Literal["pass", "reject", "divert"] = "pass"
     route: str | None = None
@@ -92,7 +81,7 @@ class FailSafe(BaseModel):
         return self
 
 
-class ScheduleSettings(BaseModel):
+class ScheduleSettings(Strict):
     """The actuators along the belt and the rules between items.
 
     Args:
@@ -106,10 +95,8 @@ class ScheduleSettings(BaseModel):
         guard_mm: a pulse hits what lies up to so far before and behind it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     actuators: tuple[ActuatorSettings, ...] = Field(min_length=1)
-    end_routes: tuple[_Name, ...] = ()
+    end_routes: tuple[Name, ...] = ()
     fail_safe: FailSafe = Field(default_factory=FailSafe)
     conflict: Literal["first", "fail-safe"] = "first"
     guard_mm: float = Field(0.0, ge=0, allow_inf_nan=False)

@@ -50,11 +50,6 @@ class Region:
     sharpness: float
     contrast: float
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether no edge of the view cuts it."""
-        return not self.cut_by_edge
-
 
 class Finder:
     """Items frame by frame, while the belt's look is learnt on the way.

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from beltsight.config import ASSETS, load_config, nearest
+from beltsight.config import ASSETS, NAME_PATTERN, load_config, nearest
 from beltsight.engines import ENGINES
 from beltsight.errors import ConfigError
 from beltsight.line.actuators import LinkTable
@@ -19,6 +19,7 @@ from beltsight.line.background import FindSettings
 from beltsight.line.belt import BeltSettings
 from beltsight.line.cameras import CameraSettings
 from beltsight.line.health import HealthSettings
+from beltsight.line.host_timer import HostTimerSettings
 from beltsight.line.runner import RunSettings
 from beltsight.line.schedule_settings import ActuatorSettings, ScheduleSettings
 from beltsight.line.simulate.settings import SimulationSettings
@@ -28,6 +29,7 @@ from beltsight.line.view import View
 from beltsight.line.views import ViewSettings
 from beltsight.policy import HAND_SORT
 from beltsight.store.settings import StoreSettings
+from beltsight.strict import Strict
 
 _MOST_LANES = {
     "modbus": 32,
@@ -38,7 +40,7 @@ _MOST_LANES = {
 DEFAULT_LINE = ASSETS / "line" / "line.toml"
 
 
-class ModelSettings(BaseModel):
+class ModelSettings(Strict):
     """What answers.
 
     Args:
@@ -49,8 +51,6 @@ class ModelSettings(BaseModel):
         at_once: most crops of one call.
         room: crops that may wait.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: Path | None = None
     engine: str = ""
@@ -66,7 +66,7 @@ class ModelSettings(BaseModel):
         return self
 
 
-class MetricsSettings(BaseModel):
+class MetricsSettings(Strict):
     """Figures for Prometheus.
 
     Args:
@@ -74,13 +74,11 @@ class MetricsSettings(BaseModel):
         host: loopback unless told otherwise.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     port: int = Field(0, ge=0, le=65_535)
     host: str = "127.0.0.1"
 
 
-class LineSettings(BaseModel):
+class LineSettings(Strict):
     """A line.
 
     Args:
@@ -98,6 +96,7 @@ class LineSettings(BaseModel):
         schedule: actuators and rules.
         links: what carries commands: one table each, with ``kind`` and ``name``.
         link_times: beats and bounds of all links.
+        host_timer: pulses of actuators with ``timing = "host"``.
         store: where the log lies and how it is written.
         keep_crops: keep a JPEG of each item in the log.
         health: what is watched.
@@ -106,9 +105,7 @@ class LineSettings(BaseModel):
         metrics: figures for Prometheus.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=r"^[\w.-]+$", max_length=64)
+    name: str = Field(pattern=NAME_PATTERN, max_length=64)
     source: Literal["camera", "simulation"] = "camera"
     camera: CameraSettings | None = None
     simulation: SimulationSettings = SimulationSettings()
@@ -123,6 +120,7 @@ class LineSettings(BaseModel):
     schedule: ScheduleSettings
     links: tuple[LinkTable, ...] = Field(min_length=1)
     link_times: LinksSettings = LinksSettings()
+    host_timer: HostTimerSettings = HostTimerSettings()
     store: StoreSettings = StoreSettings()
     keep_crops: bool = False
     health: HealthSettings = HealthSettings()

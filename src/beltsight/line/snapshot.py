@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from beltsight.line.actuators.link_settings import LinkStatus
+from beltsight.line.actuators.link_status import LinkStatus
 from beltsight.line.actuators.protocol import LineState
 from beltsight.line.assemble import OpenLine
 from beltsight.line.belt import BeltState

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from beltsight.errors import BeltsightError
 from beltsight.line.cameras.camera import Camera, CameraCounts
 from beltsight.records import Frame
+from beltsight.strict import Strict
 
 
-class SupplySettings(BaseModel):
+class SupplySettings(Strict):
     """How long is waited for frames, and for a camera that broke.
 
     Args:
@@ -24,8 +25,6 @@ class SupplySettings(BaseModel):
             each attempt, up to the longest.
         jitter: share of a wait that is random.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     wait_s: float = Field(0.01, gt=0, le=10, allow_inf_nan=False)
     retry_first_s: float = Field(0.2, gt=0, le=600, allow_inf_nan=False)

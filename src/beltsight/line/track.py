@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from beltsight.line.associate import Association, associate, find_shift, iou
 from beltsight.line.belt import BeltState, SlipMeter, SlipSettings
 from beltsight.line.segment import Region
 from beltsight.line.view import BeltBox, Box, View
+from beltsight.strict import Strict
 
 Left = Literal["downstream", "upstream", "lost"]
 
@@ -25,7 +26,7 @@ _WHOLE = 0.9  # of an item's box, overlap with what is seen there: nothing else 
 _INSIDE_MM = 5.0  # so much of an item must be in view for it to be looked for
 
 
-class TrackSettings(BaseModel):
+class TrackSettings(Strict):
     """How items are followed.
 
     Args:
@@ -36,8 +37,6 @@ class TrackSettings(BaseModel):
         most_slip_mm: the largest error of the encoder between two frames that is looked for.
         slip: when the encoder is not to be believed.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     confirm_frames: int = Field(3, ge=1)
     lost_frames: int = Field(15, ge=1)

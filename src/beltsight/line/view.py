@@ -12,10 +12,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from beltsight.errors import CameraError
 from beltsight.records import Photo
+from beltsight.strict import Strict
 
 Box = tuple[int, int, int, int]
 Direction = Literal["right", "left", "up", "down"]
@@ -88,7 +89,7 @@ class BeltBox:
         return BeltBox(self.u0 + along_mm, self.u1 + along_mm, self.lateral0, self.lateral1)
 
 
-class View(BaseModel):
+class View(Strict):
     """What the camera sees of the belt.
 
     Args:
@@ -105,8 +106,6 @@ class View(BaseModel):
         >>> view.to_pixel(0, 562.5)
         (640.0, 720.0)
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     width_px: int = Field(ge=32, le=16_384)
     height_px: int = Field(ge=32, le=16_384)

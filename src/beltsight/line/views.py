@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from beltsight.line.belt import BeltState
 from beltsight.line.track import Track
+from beltsight.strict import Strict
 
 
-class ViewSettings(BaseModel):
+class ViewSettings(Strict):
     """When an item is looked at.
 
     Args:
@@ -22,8 +23,6 @@ class ViewSettings(BaseModel):
         apart_mm: belt between two views of an item: nearer ones say the same.
         sharpness: a further view must be at least this share as sharp as the best one.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     per_item: int = Field(2, ge=1, le=16)
     first_from_mm: float = Field(-250.0, allow_inf_nan=False)
@@ -64,7 +63,7 @@ def is_good_view(track: Track) -> bool:
     )
 
 
-def wanted_views(
+def wants_view(
     track: Track,
     state: BeltState,
     taken: Sequence[Taken] = (),

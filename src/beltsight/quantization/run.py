@@ -17,10 +17,9 @@ from beltsight.dataset.index import Dataset, load_dataset
 from beltsight.engines import DEFAULT_ENGINE, open_engine
 from beltsight.errors import ConfigError, DatasetError, ModelError, SplitError
 from beltsight.evaluation import Evaluation, evaluate
-from beltsight.graph import read_model_file
 from beltsight.leak import LEAK_LIMIT
 from beltsight.model import Model
-from beltsight.model_file import require_onnx, save_model
+from beltsight.model_file import read_model_file, require_onnx, save_model
 from beltsight.quantization.build import build_int8
 from beltsight.quantization.calibration import (
     Progress,

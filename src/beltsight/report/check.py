@@ -20,10 +20,10 @@ from beltsight.dataset.health import (
     TaskHealth,
 )
 from beltsight.dataset.index import Dataset
-from beltsight.errors import DatasetError, ImageError
+from beltsight.errors import ImageError
 from beltsight.image import decode
 from beltsight.records import SPLITS
-from beltsight.report.render import photo_uri, render
+from beltsight.report.render import photo_uri, render, write_page
 from beltsight.taxonomy import Taxonomy, load_taxonomy
 
 # Of each kind; a page with thousands of photos opens on no machine. --json has all.
@@ -84,14 +84,9 @@ def write_check_page(
         taxonomy: display names and colours of classes; the packaged one by default.
 
     Raises:
-        DatasetError: the page cannot be written.
+        BeltsightError: the page cannot be written.
     """
-    page = check_page(report, dataset, taxonomy=taxonomy)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise DatasetError(f"{out}: cannot be written: {error.strerror}") from error
+    write_page(out, check_page(report, dataset, taxonomy=taxonomy))
 
 
 def check_page(report: HealthReport, dataset: Dataset, *, taxonomy: Taxonomy | None = None) -> str:
@@ -185,8 +180,8 @@ def _task(task: TaskHealth, taxonomy: Taxonomy) -> ShownTask:
     totals = {name: sum(row.values()) for name, row in task.counts.items()}
     largest = max(totals.values())
     classes = []
-    for name, row in task.counts.items():
-        look = taxonomy.show(task.name, name)
+    for place, (name, row) in enumerate(task.counts.items()):
+        look = taxonomy.show(task.name, name, place)
         counts = tuple(row.get(split, 0) for split in columns)
         width = 100 * totals[name] / largest
         few = name in task.few

@@ -10,12 +10,23 @@ from beltsight.config import ASSETS
 from beltsight.dataset.index import Dataset, load_dataset
 from beltsight.decide import Decider, Reason, bind
 from beltsight.errors import DatasetError, PolicyError
-from beltsight.explain import explain, overlay, shrink
+from beltsight.explain import explain, overlay
 from beltsight.image import decode
+from beltsight.image_small import shrink
 from beltsight.metrics import wilson_interval
 from beltsight.model import Model
-from beltsight.policy import CONTAMINATION, DIRT, MATERIAL, load_policy
-from beltsight.records import Answer, Decision, Prediction, prediction_record
+from beltsight.policy import load_policy
+from beltsight.records import (
+    CLEAN,
+    CONTAMINATION,
+    DIRT,
+    MATERIAL,
+    NO_DIRT,
+    Answer,
+    Decision,
+    Prediction,
+    prediction_record,
+)
 from beltsight.report.about import Figure, card_facts, card_figures
 from beltsight.report.render import photo_uri, render
 from beltsight.scene import find_foreground, vary_photo
@@ -72,6 +83,11 @@ class DemoPhoto:
         return self.prediction.tasks[MATERIAL]
 
     @property
+    def level(self) -> Answer | None:
+        """What the model said of the contamination, where it knows that task."""
+        return self.prediction.tasks.get(CONTAMINATION)
+
+    @property
     def right(self) -> bool:
         """Whether that is the truth."""
         return self.answer.label == self.truth
@@ -79,7 +95,7 @@ class DemoPhoto:
     @property
     def all_right(self) -> bool:
         """Whether that of the contamination is the truth, too, where there is one."""
-        level = self.prediction.tasks.get(CONTAMINATION)
+        level = self.level
         return self.right and (level is None or level.label == self.truths.get(CONTAMINATION))
 
 
@@ -174,7 +190,7 @@ def demo_page(photos: Sequence[DemoPhoto], model: Model) -> str:
 
 def _clean(dataset: Dataset) -> Iterator[_Shown]:
     for sample in dataset.samples:
-        truths = {CONTAMINATION: "clean", DIRT: "none"} | dict(sample.labels)
+        truths = {CONTAMINATION: CLEAN, DIRT: NO_DIRT} | dict(sample.labels)
         yield _Shown(dataset.shown_path(sample), sample.path.read_bytes(), truths)
 
 

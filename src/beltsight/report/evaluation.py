@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from beltsight.errors import BeltsightError, ImageError
+from beltsight.errors import ImageError
 from beltsight.evaluation import Evaluation, Mistake, TaskResult
-from beltsight.explain import explain, overlay, shrink
+from beltsight.explain import explain, overlay
 from beltsight.image import decode
+from beltsight.image_small import shrink
 from beltsight.model import Model
 from beltsight.report.about import SPLIT_WORDS, card_facts
 from beltsight.report.figures import (
@@ -23,7 +24,7 @@ from beltsight.report.figures import (
     reliability_figure,
     severity_figure,
 )
-from beltsight.report.render import photo_uri, render
+from beltsight.report.render import photo_uri, render, write_page
 from beltsight.robustness import WHY_LEFT_OUT
 from beltsight.taxonomy import Taxonomy, load_taxonomy
 
@@ -70,17 +71,9 @@ def write_evaluation(
     history = read_history(beside)
     page = evaluation_page(evaluation, model, history, mistakes=mistakes, taxonomy=taxonomy)
     record = json.dumps(evaluation.to_record(), ensure_ascii=False, allow_nan=False, indent=1)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in (
-            ("metrics.json", record + "\n"),
-            ("predictions.csv", predictions_csv(evaluation)),
-            ("index.html", page),
-        ):
-            # A file name that is not text must not cost the report.
-            (folder / name).write_bytes(text.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise BeltsightError(f"--out {folder}: cannot be written: {error.strerror}") from error
+    write_page(folder / "metrics.json", record + "\n")
+    write_page(folder / "predictions.csv", predictions_csv(evaluation))
+    write_page(folder / "index.html", page)
     return folder / "index.html"
 
 
@@ -164,7 +157,7 @@ def _task_view(
     result: TaskResult, model: Model, taxonomy: Taxonomy, mistakes: int
 ) -> dict[str, Any]:
     task, metrics, sure = result.task, result.metrics, result.confidence
-    shown = {name: taxonomy.show(task.name, name) for name in task.classes}
+    shown = {name: taxonomy.show(task.name, name, place) for place, name in enumerate(task.classes)}
     return {
         "name": task.name,
         "metrics": metrics,

@@ -10,14 +10,15 @@ import numpy as np
 
 from beltsight.decide import Decider
 from beltsight.least_cost import Array, choose_routes
-from beltsight.policy import CONTAMINATION, DIRT, HAND_SORT, MATERIAL, Case, list_cases
+from beltsight.policy import HAND_SORT, Case, list_cases
+from beltsight.records import CONTAMINATION, DIRT, MATERIAL
 
 Row = tuple[str, ...]
 _STEPS = 1000  # confidences are searched to a tenth of a percent
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CaseRow:
     """One case of a policy.
 
     Args:
@@ -37,7 +38,7 @@ class Line:
     sure_from: dict[str, float | None]
 
 
-def explain_policy(decider: Decider) -> tuple[Line, ...]:
+def explain_policy(decider: Decider) -> tuple[CaseRow, ...]:
     """Every case of a bound policy with its route, and how sure one must be of it.
 
     The confidence is that of a two-way doubt: the model gives a share p to the case's own answer to
@@ -61,7 +62,7 @@ def explain_policy(decider: Decider) -> tuple[Line, ...]:
             if task is not None and task in decider.tasks and rival != own:
                 hardest[task] = _harder(sure[own, rival], hardest.get(task, 0.0))
         found = policy.rules[rule]
-        lines.append(Line(case, found.route, rule + 1, found.because, hardest))
+        lines.append(CaseRow(case, found.route, rule + 1, found.because, hardest))
     return tuple(lines)
 
 
@@ -188,7 +189,7 @@ def _harder(share: float, than: float | None) -> float | None:
     return None if than is None or np.isnan(share) else max(float(share), than)
 
 
-def _hardest(line: Line) -> float | None:
+def _hardest(line: CaseRow) -> float | None:
     """Over all tasks; None where any is never sure enough."""
     shares = [0.0, *line.sure_from.values()]
     return None if None in shares else max(share for share in shares if share is not None)

@@ -11,11 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
-from beltsight.errors import ImageError
-from beltsight.explain import shrink
+from beltsight.errors import BeltsightError, ImageError
+from beltsight.files import whole
+from beltsight.image_small import shrink
+from beltsight.jpeg import encode_jpeg
 from beltsight.records import Photo
 
 if TYPE_CHECKING:
@@ -41,6 +42,25 @@ def render(template: str, **context: Any) -> str:
     return _environment().get_template(template).render(**context)
 
 
+def write_page(out: Path, text: str) -> None:
+    """Write a page, or a file that belongs to one: whole or not at all.
+
+    Args:
+        out: its folder is made where it is missing.
+        text: written as UTF-8. A file name in it that is not text is escaped and does not cost
+            the page.
+
+    Raises:
+        BeltsightError: it cannot be written.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with whole(out) as draft:
+            draft.write_bytes(text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise BeltsightError(f"{out}: cannot be written: {error.strerror}") from error
+
+
 def photo_uri(photo: Photo, max_side: int = 320, quality: int = 84) -> str:
     """A photo as a data URI, to stand inside a page.
 
@@ -63,10 +83,8 @@ def photo_uri(photo: Photo, max_side: int = 320, quality: int = 84) -> str:
         raise ImageError(
             f"array of {photo.dtype} {photo.shape}; expected uint8 (H, W, 3) RGB, as decode() gives"
         )
-    photo = shrink(photo, max_side)
-    settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
-    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(photo, cv2.COLOR_RGB2BGR), settings)
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
+    jpeg = encode_jpeg(shrink(photo, max_side), quality, smallest=True)
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
 
 
 def percent(value: float | None, digits: int = 1) -> str:

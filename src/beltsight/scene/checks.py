@@ -53,18 +53,3 @@ def check_mask(mask: NDArray[Any], photo: NDArray[Any]) -> Floats:
             f"a mask's values must lie in 0 to 1, got {float(alpha.min())} to {float(alpha.max())}"
         )
     return alpha
-
-
-def check_box(box: Box, photo: NDArray[Any]) -> None:
-    """Refuse a box (x0, y0, x1, y1) that is not inside its photo, or under 8 pixels a side.
-
-    Raises:
-        ImageError: says what came.
-    """
-    x0, y0, x1, y1 = box
-    height, width = photo.shape[:2]
-    if min(x0, y0, width - x1, height - y1) < 0 or min(x1 - x0, y1 - y0) < 8:
-        raise ImageError(
-            f"the box (x0, y0, x1, y1) = {box} must lie inside the photo of {width} x {height} "
-            "pixels and be at least 8 pixels a side"
-        )

@@ -37,10 +37,6 @@ class CutOut:
         """Larger or smaller by a factor over 0."""
         return self.transformed(scale=factor)
 
-    def rotated(self, degrees: float) -> CutOut:
-        """Turned counterclockwise; the box grows so that nothing is cut off."""
-        return self.transformed(degrees=degrees)
-
     def mirrored(self) -> CutOut:
         """Left and right exchanged, exactly."""
         return CutOut(np.ascontiguousarray(self.rgb[:, ::-1]), self.alpha[:, ::-1].copy())

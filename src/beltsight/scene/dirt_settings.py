@@ -9,12 +9,12 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from beltsight.config import ASSETS, load_config, nearest
+from beltsight.records import CLEAN, NO_DIRT
 from beltsight.scene.stains import STAINS
 from beltsight.scene.stains.surface import Look
 
 KINDS = tuple(STAINS)
-LEVELS = ("clean", "partly", "heavily")
-NO_DIRT = "none"
+LEVELS = (CLEAN, "partly", "heavily")
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:

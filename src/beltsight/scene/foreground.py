@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from beltsight.errors import ImageError
 from beltsight.records import Floats, Photo
-from beltsight.scene.checks import Box, check_box, check_photo
+from beltsight.scene.checks import check_photo
 from beltsight.scene.ground import fit_surface
 
 Method = Literal["grabcut", "difference"]
@@ -26,6 +26,7 @@ _Bits = NDArray[np.uint8]
 _RING = 0.06  # of the longer side: the border that is taken for ground
 _SHADOW_WEIGHT = 0.35  # of a difference towards the dark, which may be shadow
 _LARGEST_SHARE = 0.95
+_LEAST_PART = 0.1  # of the largest part of a mask: smaller ones are dropped
 _GRABCUT_SAMPLES = 10  # pixels of each side, from which it learns five colours
 
 
@@ -70,7 +71,6 @@ class _Contrast(NamedTuple):
     colour: Floats  # (h, w) length of the offset
     edge: Floats  # (h, w) strength of edges near a pixel
     likely_ground: NDArray[np.bool_]  # where ground is looked for
-    ground_is_known: bool
     spread: float  # of the ground's own colour
 
 
@@ -78,22 +78,15 @@ def find_foreground(
     photo: Photo,
     method: Method = "grabcut",
     *,
-    background: Photo | None = None,
-    valid: Box | None = None,
-    min_part: float = 0.1,
     side_px: int = 128,
 ) -> Foreground:
     """Find the item on its ground.
 
     Args:
         photo: uint8 (H, W, 3) RGB.
-        method: ``difference`` compares with the ground; ``grabcut`` refines that by the colours
+        method: ``difference`` compares with the ground, a smooth surface through the photo's
+            border, where few pixels may be item; ``grabcut`` refines that by the colours
             of both, drops most shadows and takes about five times as long.
-        background: the same view without the item, e.g. an empty belt; by default a smooth
-            surface is fitted to the photo's border, where few pixels may be item.
-        valid: (x0, y0, x1, y1) in pixels, what to look at: a letterboxed photo's
-            :func:`inner_box`. Outside, the mask is 0 and nothing is learnt of the ground.
-        min_part: parts of the mask smaller than this share of the largest are dropped.
         side_px: the longer side at which the mask is found, at least 32; time grows with its
             square. Items under a tenth of the photo's side need more than the default.
 
@@ -101,7 +94,7 @@ def find_foreground(
         The mask and its confidence: an empty mask and 0 where nothing sets itself off.
 
     Raises:
-        ImageError: an unsuitable photo, background, box or method.
+        ImageError: an unsuitable photo or method.
 
     Source: GrabCut is Rother, Kolmogorov and Blake 2004; the soft edge is the fast guided filter
     of He and Sun 2015.
@@ -113,48 +106,30 @@ def find_foreground(
         >>> round(found.share, 2), found.confidence > 0.5
         (0.12, True)
     """
-    _check(photo, method, background, valid, side_px)
-    x0, y0, x1, y1 = valid or (0, 0, photo.shape[1], photo.shape[0])
-    view = photo[y0:y1, x0:x1]
-    size = _small_size(view, side_px)
-    small = _shrink(view, size)
-    ground = None if background is None else _shrink(background[y0:y1, x0:x1], size)
-    contrast = _contrast(small, ground)
-    rough, sure = _enclosed(contrast, min_part)
-    if method == "grabcut":
-        bits = _refine(contrast, rough, sure, min_part)
-    else:
-        bits = _without_rim(contrast, rough, min_part)
-    mask = np.zeros(photo.shape[:2], np.float32)
+    _check(photo, method, side_px)
+    small = _shrink(photo, _small_size(photo, side_px))
+    contrast = _contrast(small)
+    rough, sure = _enclosed(contrast)
+    refined = method == "grabcut"
+    bits = _refine(contrast, rough, sure) if refined else _without_rim(contrast, rough)
     if not bits.any():
-        return Foreground(mask, 0.0)
-    mask[y0:y1, x0:x1] = _soften(view, small, bits)
+        return Foreground(np.zeros(photo.shape[:2], np.float32), 0.0)
+    mask = _soften(photo, small, bits)
     # Softening the edge may leave nothing of a sliver.
     return Foreground(mask, _confidence(contrast, bits, rough) if mask.any() else 0.0)
 
 
-def _check(
-    photo: Photo, method: str, background: Photo | None, valid: Box | None, side_px: int
-) -> None:
+def _check(photo: Photo, method: str, side_px: int) -> None:
     check_photo(photo)
     if method not in get_args(Method):
         raise ImageError(f"the method must be one of {get_args(Method)}, got {method!r}")
     if side_px < 32:
         raise ImageError(f"side_px must be at least 32 pixels, got {side_px}")
-    if valid is not None:
-        check_box(valid, photo)
-    if background is not None:
-        check_photo(background, "background")
-        if background.shape != photo.shape:
-            raise ImageError(
-                f"the background must show the same view as the photo, {photo.shape}, "
-                f"got {background.shape}"
-            )
 
 
-def _small_size(view: Photo, side_px: int) -> tuple[int, int]:
-    scale = min(1.0, side_px / max(view.shape[:2]))
-    return max(8, round(view.shape[1] * scale)), max(8, round(view.shape[0] * scale))
+def _small_size(photo: Photo, side_px: int) -> tuple[int, int]:
+    scale = min(1.0, side_px / max(photo.shape[:2]))
+    return max(8, round(photo.shape[1] * scale)), max(8, round(photo.shape[0] * scale))
 
 
 def _shrink(photo: Photo, size: tuple[int, int]) -> Floats:
@@ -163,20 +138,15 @@ def _shrink(photo: Photo, size: tuple[int, int]) -> Floats:
     return small.astype(np.float32) * np.float32(1 / 255)
 
 
-def _contrast(small: Floats, ground: Floats | None) -> _Contrast:
+def _contrast(small: Floats) -> _Contrast:
     lab = _lab(small)
-    if ground is None:
-        likely = _ring(*lab.shape[:2])
-        surface, spread = _border_surface(lab, likely)
-        offset = lab - surface(*lab.shape[:2])
-    else:
-        offset = lab - _lab(ground)
-        likely = np.ones(lab.shape[:2], bool)
-        spread = 1.4826 * float(np.median(np.linalg.norm(offset, axis=2))) + 0.5
+    likely = _ring(*lab.shape[:2])
+    surface, spread = _border_surface(lab, likely)
+    offset = lab - surface(*lab.shape[:2])
     edge = cv2.blur(_gradient(offset), (3, 3)) * np.float32(2.5)
     offset[:, :, 0] *= np.where(offset[:, :, 0] < 0, np.float32(_SHADOW_WEIGHT), 1)
     colour = np.sqrt(np.einsum("hwc,hwc->hw", offset, offset))
-    return _Contrast(offset, colour, edge, likely, ground is not None, spread)
+    return _Contrast(offset, colour, edge, likely, spread)
 
 
 def _border_surface(
@@ -209,7 +179,7 @@ def _gradient(lab: Floats) -> Floats:
     return np.asarray(np.sqrt(squared), np.float32)
 
 
-def _enclosed(contrast: _Contrast, min_part: float) -> tuple[_Bits, _Bits]:
+def _enclosed(contrast: _Contrast) -> tuple[_Bits, _Bits]:
     """What the ground cannot reach: with faint colours as barriers, and with strong ones only.
 
     The first holds shadows, the second may lose a smooth item with a blurred edge.
@@ -220,7 +190,7 @@ def _enclosed(contrast: _Contrast, min_part: float) -> tuple[_Bits, _Bits]:
     start = contrast.likely_ground & (contrast.colour < min(far, max(5, 3 * contrast.spread)))
     rough = _reached(edge | (contrast.colour > far), start)
     sure = _reached(edge | (contrast.colour > max(30, 1.3 * far)), start) & rough
-    return _main_parts(rough, min_part), _main_parts(sure, min_part)
+    return _main_parts(rough), _main_parts(sure)
 
 
 def _edge_threshold(contrast: _Contrast) -> float:
@@ -230,12 +200,7 @@ def _edge_threshold(contrast: _Contrast) -> float:
 
 
 def _colour_threshold(contrast: _Contrast) -> float:
-    """Otsu's threshold of the distances, within what light on one ground can do.
-
-    Where the ground is known, its own unrest tells.
-    """
-    if contrast.ground_is_known:
-        return min(max(4 * contrast.spread, 6), 20)
+    """Otsu's threshold of the distances, within what light on one ground can do."""
     quarter = np.clip(contrast.colour * 4, 0, 255).astype(np.uint8)
     otsu, _ = cv2.threshold(quarter, 0, 255, cv2.THRESH_OTSU)
     return min(max(otsu / 4, 9), 20)
@@ -259,11 +224,11 @@ def _morph(operation: int, bits: _Bits, size: int) -> _Bits:
     return np.ascontiguousarray(cv2.morphologyEx(wide, operation, element)[size:-size, size:-size])
 
 
-def _main_parts(bits: _Bits, min_part: float) -> _Bits:
+def _main_parts(bits: _Bits) -> _Bits:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(bits)
     areas = stats[:, cv2.CC_STAT_AREA].copy()
     areas[0] = 0
-    keep = areas >= max(min_part * areas.max(), bits.size / 1000)
+    keep = areas >= max(_LEAST_PART * areas.max(), bits.size / 1000)
     keep[0] = False
     return np.asarray(keep.astype(np.uint8)[labels], np.uint8)
 
@@ -275,7 +240,7 @@ def _fill_holes(bits: _Bits) -> _Bits:
     return np.asarray(wide[1:-1, 1:-1] != 2, np.uint8)
 
 
-def _refine(contrast: _Contrast, rough: _Bits, sure: _Bits, min_part: float) -> _Bits:
+def _refine(contrast: _Contrast, rough: _Bits, sure: _Bits) -> _Bits:
     """GrabCut in the space of differences, where shadows lie near the ground."""
     labels = np.full(rough.shape, cv2.GC_BGD, np.uint8)
     labels[_morph(cv2.MORPH_DILATE, rough, 7) > 0] = cv2.GC_PR_BGD
@@ -292,7 +257,7 @@ def _refine(contrast: _Contrast, rough: _Bits, sure: _Bits, min_part: float) -> 
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(levels, labels, (0, 0, 0, 0), *models, 3, cv2.GC_INIT_WITH_MASK)
     item = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.uint8)
-    return _fill_holes(_morph(cv2.MORPH_OPEN, _main_parts(item, min_part), 3))
+    return _fill_holes(_morph(cv2.MORPH_OPEN, _main_parts(item), 3))
 
 
 def _cast_shadow(contrast: _Contrast, rough: _Bits) -> NDArray[np.bool_]:
@@ -308,7 +273,7 @@ def _cast_shadow(contrast: _Contrast, rough: _Bits) -> NDArray[np.bool_]:
     return np.asarray(joined[labels] & (rough > 0), np.bool_)
 
 
-def _without_rim(contrast: _Contrast, rough: _Bits, min_part: float) -> _Bits:
+def _without_rim(contrast: _Contrast, rough: _Bits) -> _Bits:
     # Edges are found on both sides of an outline: the fainter side is ground.
     rim = _morph(cv2.MORPH_ERODE, rough, 7) == 0
     beside = cv2.dilate(contrast.colour, np.ones((5, 5), np.uint8))
@@ -316,10 +281,10 @@ def _without_rim(contrast: _Contrast, rough: _Bits, min_part: float) -> _Bits:
     faint = rim & (contrast.colour < limit)
     kept = (rough > 0) & ~faint
     opened = _morph(cv2.MORPH_OPEN, kept.astype(np.uint8), 3)
-    return _fill_holes(_main_parts(opened, min_part))
+    return _fill_holes(_main_parts(opened))
 
 
-def _soften(view: Photo, small: Floats, bits: _Bits) -> Floats:
+def _soften(photo: Photo, small: Floats, bits: _Bits) -> Floats:
     """The mask at the photo's own size, its edge drawn to the photo's."""
     guide = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     mask = bits.astype(np.float32)
@@ -328,8 +293,8 @@ def _soften(view: Photo, small: Floats, bits: _Bits) -> Floats:
     variance = cv2.blur(guide * guide, window) - mean_guide**2
     slope = (cv2.blur(guide * mask, window) - mean_guide * mean_mask) / (variance + 1e-3)
     level = mean_mask - slope * mean_guide
-    size = view.shape[1::-1]
-    fine = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY).astype(np.float32) * np.float32(1 / 255)
+    size = photo.shape[1::-1]
+    fine = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).astype(np.float32) * np.float32(1 / 255)
     slope = cv2.resize(cv2.blur(slope, window), size, interpolation=cv2.INTER_LINEAR)
     level = cv2.resize(cv2.blur(level, window), size, interpolation=cv2.INTER_LINEAR)
     # The filter leaves a wide ramp: the middle half of it becomes the edge.
@@ -339,8 +304,7 @@ def _soften(view: Photo, small: Floats, bits: _Bits) -> Floats:
 def _confidence(contrast: _Contrast, bits: _Bits, rough: _Bits) -> float:
     """A product of signs that each go from 0 to 1; bounds from 200 masks judged by eye."""
     threshold = _edge_threshold(contrast)
-    height, width = bits.shape
-    ground = contrast.likely_ground & _ring(height, width) & (bits == 0)
+    ground = contrast.likely_ground & (bits == 0)
     if not ground.any() or bits.mean() > _LARGEST_SHARE:
         return 0.0
     edges = np.clip(contrast.edge - threshold, 0, 20)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from beltsight.errors import ConfigError
 from beltsight.image import decode
 from beltsight.jpeg import encode_jpeg
-from beltsight.records import Floats, Photo
+from beltsight.records import CONTAMINATION, DIRT, NO_DIRT, Floats, Photo
 from beltsight.scene.dirt import (
     LitItem,
     check_kind,
@@ -28,7 +28,7 @@ from beltsight.scene.dirt import (
     lay_dirt,
     make_item,
 )
-from beltsight.scene.dirt_settings import NO_DIRT, Camera, DirtSettings, Harmless
+from beltsight.scene.dirt_settings import Camera, DirtSettings, Harmless
 from beltsight.scene.harmless import LIT, PRINTED, Overlay, cast_shadow
 from beltsight.scene.light import to_light, to_photo
 from beltsight.scene.stains.surface import make_surface
@@ -148,14 +148,14 @@ def dirt_labels(share: float, kinds: Mapping[str, float], settings: DirtSettings
     """
     level = settings.levels.name(share)
     if share < settings.levels.partly:
-        return {"contamination": level, "dirt": NO_DIRT}
+        return {CONTAMINATION: level, DIRT: NO_DIRT}
     by_label: dict[str | None, float] = {}
     for kind, part in kinds.items():
         label = settings.kinds[kind].label
         by_label[label] = by_label.get(label, 0.0) + part
     first = (name for name in settings.labels if by_label.get(name, 0) >= settings.levels.partly)
     label = next(first, max(by_label, key=lambda name: by_label[name], default=None))
-    return {"contamination": level} | ({"dirt": label} if label else {})
+    return {CONTAMINATION: level} | ({DIRT: label} if label else {})
 
 
 def _allowed(kinds: Sequence[str] | None, settings: DirtSettings) -> dict[str, float]:

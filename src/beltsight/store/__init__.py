@@ -34,7 +34,7 @@ from beltsight.store.rows import (
 from beltsight.store.settings import StoreSettings
 from beltsight.store.shifts import Shifts, load_shifts, shift_times
 from beltsight.store.stream import (
-    Answers,
+    AnswerCounts,
     Estimate,
     RouteFigures,
     StreamFigures,
@@ -51,7 +51,7 @@ from beltsight.store.writer import Failure
 __all__ = [
     "LINE_DOWN",
     "LINE_UP",
-    "Answers",
+    "AnswerCounts",
     "BadRow",
     "Bucket",
     "Chain",

@@ -25,7 +25,7 @@ from beltsight.store.lock import LineLock
 from beltsight.store.publisher import HeadPublisher
 from beltsight.store.reader import LogReader
 from beltsight.store.rows import Row
-from beltsight.store.session import Line, Session, enter_line
+from beltsight.store.session import LineEntry, Session, enter_line
 from beltsight.store.settings import StoreSettings
 from beltsight.store.writer import Clock, Failure, Writer
 
@@ -80,7 +80,7 @@ class EventStore:
     def __init__(
         self,
         database: Database,
-        line: Line,
+        line: LineEntry,
         lock: LineLock | None,
         settings: StoreSettings,
         publish: Publish | None,

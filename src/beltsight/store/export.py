@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from beltsight.answers import form_of
 from beltsight.answers.columns import Column, Kind
 from beltsight.answers.forms import Form
 from beltsight.errors import StoreError
+from beltsight.files import whole
 from beltsight.store.reader import ALWAYS, LogReader, Span
 from beltsight.store.rows import DecisionRow, damaged_row, parse_record, parse_row, stored_bytes
 from beltsight.store.tables import log
@@ -37,13 +37,7 @@ _COLUMNS: tuple[tuple[str, Kind], ...] = (
 )  # fmt: skip
 
 
-def export_log(
-    reader: LogReader,
-    out: Path,
-    span: Span = ALWAYS,
-    kinds: Sequence[str] = (),
-    progress: Callable[[int], None] | None = None,
-) -> int:
+def export_log(reader: LogReader, out: Path, span: Span = ALWAYS, kinds: Sequence[str] = ()) -> int:
     """Write a log's rows into a file that is not there yet.
 
     Args:
@@ -51,7 +45,6 @@ def export_log(
         out: ``.jsonl``, ``.csv`` or ``.parquet``, by its name.
         span: of wall time.
         kinds: ``decision``, ``command``, ``event``; all by default.
-        progress: called with the number of rows written, now and then.
 
     Returns:
         The number of rows.
@@ -64,18 +57,17 @@ def export_log(
     form = form_of(out, log_columns(reader, span))
     if out.exists():
         raise StoreError(f"{out}: is already there; delete it, or choose another name")
-    made = out.with_name(f".{out.name}.making")
-    rows = form.rows_path(made)
     try:
-        n = _write(form, rows, export_records(reader, span, kinds), progress)
-        form.finish(made, {"line": reader.line, "chain": reader.chain_id.hex()})
-        os.replace(made, out)
+        with whole(out) as draft:
+            rows = form.rows_path(draft)
+            try:
+                n = _write(form, rows, export_records(reader, span, kinds))
+                form.finish(draft, {"line": reader.line, "chain": reader.chain_id.hex()})
+            finally:
+                if rows != draft:
+                    rows.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"{out}: cannot be written: {error.strerror}") from error
-    finally:
-        for path in (rows, made):
-            with suppress(OSError):
-                path.unlink()
     return n
 
 
@@ -147,20 +139,13 @@ def utc_text(wall_s: float) -> str:
     return datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="microseconds")
 
 
-def _write(
-    form: Form,
-    path: Path,
-    records: Iterator[dict[str, Any]],
-    progress: Callable[[int], None] | None,
-) -> int:
+def _write(form: Form, path: Path, records: Iterator[dict[str, Any]]) -> int:
     n = 0
     with path.open("xb", buffering=262_144) as file:
         file.write(form.head())
         for record in records:
             file.write(form.row(record if form.name == "jsonl" else as_cells(record)))
             n += 1
-            if progress is not None and n % 10_000 == 0:
-                progress(n)
         file.flush()
         os.fsync(file.fileno())
     return n

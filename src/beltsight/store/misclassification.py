@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from beltsight.card import Card
 from beltsight.errors import ConfigError
+from beltsight.records import MATERIAL
 
 Array = NDArray[np.float64]
 DRAWS = 2_000
@@ -78,18 +79,18 @@ class Confusion:
         return np.asarray(gammas / gammas.sum(axis=2, keepdims=True))
 
 
-def confusion_of(card: Card, task: str = "material") -> Confusion | str:
-    """The confusion matrix that a model's card holds, or why it holds none that serves.
+def confusion_of(card: Card) -> Confusion | str:
+    """A card's confusion matrix of materials, or why it holds none that serves.
 
     The figures of the test split are taken where the card has them: the model was not chosen by
     them.
     """
-    classes = next((t.classes for t in card.tasks if t.name == task), None)
+    classes = next((t.classes for t in card.tasks if t.name == MATERIAL), None)
     if classes is None:
-        return f"the model does not answer the task {task}"
+        return f"the model does not answer the task {MATERIAL}"
     said = "the model's card has no confusion matrix"
     for figures in (card.metrics.get("test"), card.metrics):
-        found = _matrix(figures, task, classes)
+        found = _matrix(figures, classes)
         if isinstance(found, Confusion):
             return found
         said = found or said
@@ -146,10 +147,10 @@ def _most_likely(seen: Array, matrices: Array) -> Array:
     return shares
 
 
-def _matrix(figures: Any, task: str, classes: Sequence[str]) -> Confusion | str | None:
+def _matrix(figures: Any, classes: Sequence[str]) -> Confusion | str | None:
     """The matrix of a card's figures, which may hold anything; or why not; None without one."""
     try:
-        found = figures["tasks"][task]
+        found = figures["tasks"][MATERIAL]
         counts, named = found["confusion"], tuple(found["classes"])
     except (KeyError, TypeError, IndexError):
         return None

@@ -35,14 +35,14 @@ class PreparedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A line in the store."""
+class LineEntry:
+    """A line's entry in the store: under which number its rows stand, and their chain."""
 
     id: int
     chain: Chain
 
 
-def enter_line(database: Database, name: str, key: bytes | None) -> Line:
+def enter_line(database: Database, name: str, key: bytes | None) -> LineEntry:
     """The line's entry, made where it is new.
 
     Raises:
@@ -62,7 +62,7 @@ def enter_line(database: Database, name: str, key: bytes | None) -> Line:
             }
             made = connection.execute(lines.insert().values(**values))
             assert made.inserted_primary_key is not None
-            return Line(int(made.inserted_primary_key[0]), chain)
+            return LineEntry(int(made.inserted_primary_key[0]), chain)
     chain = Chain(name, bytes(found.chain_id), key)
     if bool(found.keyed) != (key is not None) or bytes(found.key_check) != chain.key_check:
         was = "with another key" if found.keyed and key else (
@@ -72,7 +72,7 @@ def enter_line(database: Database, name: str, key: bytes | None) -> Line:
             f"{database.name}: the log of line {name!r} was begun {was}, or begin a log under "
             "another line name"
         )
-    return Line(int(found.id), chain)
+    return LineEntry(int(found.id), chain)
 
 
 class Session:
@@ -88,7 +88,7 @@ class Session:
         SQLAlchemyError, OSError: the database cannot be reached.
     """
 
-    def __init__(self, database: Database, engine: sa.Engine, line: Line) -> None:
+    def __init__(self, database: Database, engine: sa.Engine, line: LineEntry) -> None:
         self._database = database
         self._connection = engine.connect()
         try:

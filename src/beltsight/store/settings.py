@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from beltsight.strict import Strict
 
 
-class StoreSettings(BaseModel):
+class StoreSettings(Strict):
     """Where the log lies and how it is written.
 
     Args:
@@ -27,8 +29,6 @@ class StoreSettings(BaseModel):
         crops_days, crops_mb: crops that are older, or beyond so many MB, are removed, the oldest
             first; 0 knows no such limit.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = "beltsight.db"
     key_file: Path | None = None

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from beltsight.config import load_config
 from beltsight.errors import ConfigError
+from beltsight.strict import Strict
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 _DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -39,7 +40,7 @@ def _check_plain(value: time) -> time:
 _TimeOfDay = Annotated[time, AfterValidator(_check_plain)]
 
 
-class Shift(BaseModel):
+class Shift(Strict):
     """One shift; it ends on the next day where ``end`` is not after ``start``.
 
     Args:
@@ -48,15 +49,13 @@ class Shift(BaseModel):
         days: on which it starts; every day by default.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str = Field(min_length=1, max_length=100)
     start: _TimeOfDay
     end: _TimeOfDay
     days: tuple[Day, ...] = Field(_DAYS, min_length=1)
 
 
-class Shifts(BaseModel):
+class Shifts(Strict):
     """All shifts of a line.
 
     Args:
@@ -65,8 +64,6 @@ class Shifts(BaseModel):
             performance and no OEE.
         shifts: at least one.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     time_zone: Annotated[str, AfterValidator(_check_zone)]
     ideal_items_s: float | None = Field(None, gt=0, allow_inf_nan=False)

@@ -6,7 +6,7 @@ the confusion matrix of its card; models are added up by their items.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,7 +14,8 @@ import numpy as np
 import sqlalchemy as sa
 
 from beltsight.decide import Decider
-from beltsight.policy import CONTAMINATION, HAND_SORT
+from beltsight.policy import HAND_SORT
+from beltsight.records import CONTAMINATION
 from beltsight.store.misclassification import DRAWS, Array, Confusion, fit_shares
 from beltsight.store.reader import ALWAYS, LogReader, Span
 from beltsight.store.tables import log, short_hash
@@ -32,7 +33,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class AnswerCounts:
     """Items by model, label and route.
 
     Args:
@@ -88,7 +89,7 @@ class StreamFigures:
     notes: tuple[str, ...]
 
 
-def count_answers(reader: LogReader, span: Span = ALWAYS) -> Answers:
+def count_answers(reader: LogReader, span: Span = ALWAYS) -> AnswerCounts:
     """Count a time's decisions by model, label and route.
 
     Raises:
@@ -106,19 +107,17 @@ def count_answers(reader: LogReader, span: Span = ALWAYS) -> Answers:
             unanswered += int(n)
         else:
             counts[model or "", label, route] = int(n)
-    return Answers(counts, unanswered)
+    return AnswerCounts(counts, unanswered)
 
 
-def usual_targets(answers: Answers, aside: Sequence[str] = (HAND_SORT,)) -> Targets:
+def usual_targets(answers: AnswerCounts) -> Targets:
     """Which classes belong to which route, where no policy says: by where most of each label went.
 
-    Args:
-        answers: counted.
-        aside: routes that nothing belongs to.
+    Nothing belongs to hand-sorting.
     """
     taken: dict[str, dict[str, int]] = {}
     for (_, label, route), n in answers.counts.items():
-        if route not in aside:
+        if route != HAND_SORT:
             into = taken.setdefault(label, {})
             into[route] = into.get(route, 0) + n
     targets: dict[str, set[str]] = {}
@@ -149,7 +148,7 @@ def policy_targets(decider: Decider) -> Targets:
 
 
 def stream_figures(
-    answers: Answers,
+    answers: AnswerCounts,
     confusions: Mapping[str, Confusion | str],
     targets: Targets | None = None,
     *,
@@ -174,7 +173,7 @@ def stream_figures(
 
     Example:
         >>> confusion = Confusion(("glass", "metal"), np.array([[90, 10], [20, 80]]))
-        >>> answers = Answers({("m", "glass", "left"): 52, ("m", "metal", "right"): 48})
+        >>> answers = AnswerCounts({("m", "glass", "left"): 52, ("m", "metal", "right"): 48})
         >>> found = stream_figures(answers, {"m": confusion})
         >>> round(found.composition["metal"].value, 4), round(found.routes[1].purity.value, 4)
         (0.5429, 0.9048)
@@ -243,7 +242,7 @@ def _truth_by_answer(shares: Array, rates: Array) -> Array:
     return np.asarray(found / found.sum(axis=2, keepdims=True))
 
 
-def _part(model: str, answers: Answers, found: Confusion | str | None) -> _Part:
+def _part(model: str, answers: AnswerCounts, found: Confusion | str | None) -> _Part:
     mine = {key[1:]: n for key, n in answers.counts.items() if key[0] == model}
     labels = list(dict.fromkeys(label for label, _ in mine))
     name = model or "without a hash"
@@ -266,7 +265,7 @@ def _part(model: str, answers: Answers, found: Confusion | str | None) -> _Part:
 
 
 def _figures(
-    answers: Answers,
+    answers: AnswerCounts,
     total: Array,
     classes: list[str],
     routes: list[str],

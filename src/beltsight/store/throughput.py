@@ -26,7 +26,8 @@ class Bucket:
     Args:
         start_s: seconds since 1970, a multiple of the bucket's length.
         items: decided in it.
-        items_s: the same per second.
+        items_s: the same per second; of the first and the last piece only the part between the
+            first item and the last one counts, as a line seldom begins on the hour.
         routes: items by route.
     """
 
@@ -85,12 +86,13 @@ def throughput(
         .where(log.c.line_id == reader.line_id, log.c.kind == "decision", *span.conditions())
         .group_by(number, log.c.route)
     )
-    ends = sa.select(
-        sa.func.min(log.c.wall_us) // length_us, sa.func.max(log.c.wall_us) // length_us
-    ).where(log.c.line_id == reader.line_id, log.c.kind == "decision", *span.conditions())
-    first, last = reader.fetch(ends)[0]
-    if first is None:
+    ends = sa.select(sa.func.min(log.c.wall_us), sa.func.max(log.c.wall_us)).where(
+        log.c.line_id == reader.line_id, log.c.kind == "decision", *span.conditions()
+    )
+    first_us, last_us = reader.fetch(ends)[0]
+    if first_us is None:
         return ()
+    first, last = first_us // length_us, last_us // length_us
     if last - first >= MAX_BUCKETS:
         raise ConfigError(
             f"{last - first + 1:,} pieces of {bucket_s:g} s, at most {MAX_BUCKETS:,}; ask for "
@@ -99,9 +101,10 @@ def throughput(
     found: dict[int, dict[str, int]] = {}
     for place, route, n in reader.fetch(query):
         found.setdefault(int(place), {})[route] = int(n)
+    places = range(int(first), int(last) + 1)
     return tuple(
-        _bucket(place * length_us, length_us, found.get(place, {}))
-        for place in range(int(first), int(last) + 1)
+        _bucket(place * length_us, length_us, (first_us, last_us), found.get(place, {}))
+        for place in places
     )
 
 
@@ -168,6 +171,11 @@ def count_items(reader: LogReader, span: Span = ALWAYS) -> int:
     return int(reader.fetch(query)[0][0])
 
 
-def _bucket(start_us: int, length_us: int, routes: Mapping[str, int]) -> Bucket:
+def _bucket(
+    start_us: int, length_us: int, ends_us: tuple[int, int], routes: Mapping[str, int]
+) -> Bucket:
     items = sum(routes.values())
-    return Bucket(start_us / 1e6, items, items / (length_us / 1e6), dict(sorted(routes.items())))
+    # Of the first and the last piece only what lies between the first item and the last.
+    used_us = min(start_us + length_us, ends_us[1]) - max(start_us, ends_us[0])
+    per_s = items / ((used_us if used_us > 0 else length_us) / 1e6)
+    return Bucket(start_us / 1e6, items, per_s, dict(sorted(routes.items())))

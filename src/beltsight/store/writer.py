@@ -16,7 +16,7 @@ from beltsight.errors import StoreError
 from beltsight.store.backlog import Backlog, Entry
 from beltsight.store.database import Database, explain
 from beltsight.store.retention import Kept, Removal, plan_removal, read_kept
-from beltsight.store.session import End, Line, PreparedRow, Session, Work
+from beltsight.store.session import End, LineEntry, PreparedRow, Session, Work
 from beltsight.store.settings import StoreSettings
 
 Clock = Callable[[], float]
@@ -59,7 +59,7 @@ class Writer:
         self,
         database: Database,
         engine: sa.Engine,
-        line: Line,
+        line: LineEntry,
         session: Session,
         backlog: Backlog,
         settings: StoreSettings,

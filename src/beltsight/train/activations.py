@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from beltsight.errors import TrainError
+from beltsight.files import whole
 
 DATA_FILE = "activations.f16"
 _STATE_FILE = "cache.json"
@@ -209,10 +210,9 @@ def _announce(
 def _keep(folder: Path, file: Any, state: dict[str, Any]) -> None:
     file.flush()
     os.fsync(file.fileno())  # the rows must be there before the state says so
-    part = folder / f"{_STATE_FILE}.part"
     kept = {key: state[key] for key in ("rows", "done", "shape")}
-    part.write_text(json.dumps(kept), encoding="utf-8")
-    part.replace(folder / _STATE_FILE)
+    with whole(folder / _STATE_FILE) as draft:
+        draft.write_text(json.dumps(kept), encoding="utf-8")
 
 
 def _stored(activation: Tensor) -> NDArray[np.float16]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import beltsight
+from beltsight.records import CONTAMINATION
 from beltsight.scene import LEVELS, CutOut
 from beltsight.train.augment import STRENGTHS, Augmentation, make_augmentation, more
 from beltsight.train.balance import draw_weights
@@ -27,7 +28,6 @@ Key = tuple[int, int]
 _PREFETCHED = 4
 _ITEMS = 128
 _LOWEST_PRIORITY = 19
-_LEVEL = "contamination"
 
 
 class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
@@ -207,7 +207,7 @@ def may_lie_over(photos: PreparedPhotos) -> NDArray[np.bool_]:
     Where levels of contamination are learned, only clean items: a dirty one would show dirt in a
     photo that is labelled clean. Of a synthesised photo nobody says how dirty it is.
     """
-    levels = [sample.labels.get(_LEVEL) for sample in photos.samples]
+    levels = [sample.labels.get(CONTAMINATION) for sample in photos.samples]
     known = set(levels) - {None}
     classes = next((each for each in photos.classes if known and known <= set(each)), None)
     if classes is None:

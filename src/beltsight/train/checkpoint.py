@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from beltsight.errors import ResumeError, TrainError
+from beltsight.files import whole
 
 _KEY = "beltsight"
 
@@ -28,15 +29,15 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[st
     Raises:
         TrainError: the disk is full or the folder cannot be written.
     """
-    part = path.with_suffix(".part")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        save_file(contiguous, part, metadata={_KEY: json.dumps(state)})
-        with part.open("rb") as file:
+        # Not save_file: its files are for their owner alone, and a colleague could not go on.
+        content = save(contiguous, metadata={_KEY: json.dumps(state)})
+        with whole(path) as draft, draft.open("wb") as file:
+            file.write(content)
+            file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
         raise TrainError(
             f"{path}: the checkpoint cannot be written ({error}); the last one stays. "
             "Make room and go on with --resume"

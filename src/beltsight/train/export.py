@@ -20,24 +20,8 @@ from torch import Tensor, nn
 from beltsight.engines import Engine
 from beltsight.engines.onnx_runtime import OnnxRuntimeEngine
 from beltsight.errors import ModelFileError, ParityError
-from beltsight.model_file import restate_card, save_model
 from beltsight.records import MAP_END, PLACES_END, Floats
 from beltsight.train.network import Network
-
-__all__ = [
-    "LOGIT_TOLERANCE",
-    "PARITY_PHOTOS",
-    "ExportGraph",
-    "Parity",
-    "check_parity",
-    "export_graph",
-    "make_engine",
-    "make_engine_of_file",
-    "measure_parity",
-    "restate_card",
-    "save_model",
-    "to_onnx",
-]
 
 PARITY_PHOTOS = 64
 LOGIT_TOLERANCE = 1e-3

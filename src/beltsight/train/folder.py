@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from beltsight.config import load_config
 from beltsight.errors import ResumeError, TrainError
+from beltsight.files import DRAFT_SUFFIX, whole
 from beltsight.train.settings import TrainSettings
 
 SETTINGS_FILE = "settings.toml"
@@ -57,6 +58,8 @@ def opened_folder(folder: Path, settings: TrainSettings, *, resume: bool) -> Ite
     try:
         for left in folder.glob(f"{SCRATCH_PREFIX}*"):  # of a process that was killed
             shutil.rmtree(left, ignore_errors=True)
+        for draft in folder.glob(f".*{DRAFT_SUFFIX}"):
+            draft.unlink(missing_ok=True)
         if resume:
             _check_same_settings(folder, settings)
         elif any((folder / name).exists() for name in _RESULTS):
@@ -91,7 +94,7 @@ def stored_settings(folder: Path) -> TrainSettings:
     """
     file = folder / SETTINGS_FILE
     if not file.exists():
-        raise ResumeError(f"{folder} holds no run to resume; leave --resume out to start one")
+        raise ResumeError(f"{folder} holds no run of 'beltsight train'")
     return load_config(TrainSettings, file)
 
 
@@ -110,13 +113,14 @@ def stored_description(folder: Path) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file.
+    """Write a small file, complete or not at all.
 
     Raises:
         TrainError: the folder cannot be written, or the disk is full.
     """
     try:
-        path.write_text(text, encoding="utf-8")
+        with whole(path) as draft:
+            draft.write_text(text, encoding="utf-8")
     except OSError as error:
         raise TrainError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -128,8 +132,18 @@ def _check_same_settings(folder: Path, settings: TrainSettings) -> None:
     )
     changed = [key for key in now if now[key] != before[key]]
     if changed:
-        key = changed[0]
+        said = "; ".join(_differences(key, before[key], now[key])[0] for key in changed)
         raise ResumeError(
-            f"{folder} was started with other settings: {', '.join(changed)} "
-            f"({key} was {before[key]!r}, is {now[key]!r}); a run goes on with its own"
+            f"{folder} was started with other settings: {said}; a run goes on with its own"
         )
+
+
+def _differences(key: str, before: Any, now: Any) -> list[str]:
+    """What differs, as deep as it lies: ``stages #2.epochs was 3, is 9``."""
+    if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
+        pairs = [(f"{key}.{name}", before[name], now[name]) for name in before]
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = [(f"{key} #{n}", *both) for n, both in enumerate(zip(before, now, strict=True), 1)]
+    else:
+        return [f"{key} was {before!r}, is {now!r}"]
+    return [one for name, old, new in pairs if old != new for one in _differences(name, old, new)]

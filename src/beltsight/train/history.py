@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from beltsight.errors import MissingExtraError, TrainError
+from beltsight.files import whole
 from beltsight.train.loop import EpochDone
 
 Keep = Callable[[Sequence[EpochDone]], None]
@@ -46,12 +47,10 @@ def kept_history(folder: Path, *, tensorboard: bool) -> Iterator[Keep]:
 
 def write_csv(path: Path, history: Sequence[EpochDone]) -> None:
     """One row per epoch, under the field names of :class:`EpochDone`; complete or not at all."""
-    part = path.with_suffix(".part")
     try:
-        with part.open("w", newline="", encoding="utf-8") as file:
+        with whole(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [field.name for field in fields(EpochDone)])
             writer.writeheader()
             writer.writerows(asdict(row) for row in history)
-        part.replace(path)
     except OSError as error:
         raise TrainError(f"{path}: cannot be written: {error.strerror}") from error

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from beltsight.config import nearest
 from beltsight.errors import ConfigError, TrainError
-from beltsight.records import TaskSpec
+from beltsight.records import CONTAMINATION, TaskSpec
 from beltsight.train.places import Places, finer_stages
 from beltsight.train.settings import TrainSettings
 
-PLACES_TASK = "contamination"  # masks are of dirt
+PLACES_TASK = CONTAMINATION  # masks are of dirt
 _MAX_WEIGHTS_BYTES = 4_000_000_000
 
 

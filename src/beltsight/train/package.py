@@ -24,6 +24,7 @@ from beltsight.card import (
 from beltsight.engines import Engine, run_in_batches
 from beltsight.evaluation import items_of
 from beltsight.metrics import task_metrics
+from beltsight.model_file import save_model
 from beltsight.novelty import Novelty, NoveltyCard, fit_novelty
 from beltsight.records import Floats, TaskSpec
 from beltsight.threshold import purity_task, set_threshold
@@ -32,7 +33,6 @@ from beltsight.train.export import (
     check_parity,
     export_graph,
     make_engine,
-    save_model,
 )
 from beltsight.train.network import Network
 from beltsight.train.photos import UNLABELLED, PreparedPhotos

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 
 from beltsight.card import content_hash
 from beltsight.errors import DatasetError, DecodeError, ImageError, TrainError
+from beltsight.flow import ordered_map
 from beltsight.image import Preparation, decode, prepare, read_photo_bytes
+from beltsight.machine import usable_cores
 from beltsight.records import Photo, Sample, TaskSpec
 
 UNLABELLED = -1
 _LISTED_ERRORS = 5
-_CHUNK = 64
 _BLOCK_BYTES = 1 << 20
 
 
@@ -157,12 +159,9 @@ def _files_digest(files: Iterable[Path]) -> str:
 def _prepare_all(
     samples: Sequence[Sample], preparation: Preparation
 ) -> Iterator[tuple[Sample, tuple[Photo, str] | ImageError]]:
-    with ThreadPoolExecutor(2) as pool:
-        # In chunks: all at once would queue every photo, and go on when interrupted.
-        for start in range(0, len(samples), _CHUNK):
-            chunk = samples[start : start + _CHUNK]
-            results = pool.map(lambda sample: _prepare_one(sample, preparation), chunk)
-            yield from zip(chunk, results, strict=True)
+    cores, prepare_one = usable_cores(), partial(_prepare_one, preparation=preparation)
+    with closing(ordered_map(prepare_one, samples, cores, 2 * cores)) as results:
+        yield from zip(samples, results, strict=True)
 
 
 def _prepare_one(sample: Sample, preparation: Preparation) -> tuple[Photo, str] | ImageError:

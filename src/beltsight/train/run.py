@@ -90,7 +90,8 @@ def run_training(
 
     Args:
         watch: told of each step and epoch.
-        preparing: told (done, total) while photos are prepared.
+        preparing: told (done, total) while photos are prepared, and again while some are made up
+            for rare classes.
         doubting: told what to know before believing the figures, as soon as it is known.
         about: name, licence and notice for the card.
     """
@@ -111,7 +112,7 @@ def run_training(
             identity = _identity(settings, digest, tasks, masks_digest(photos[0]))
             learned = photos[0]
             if settings.balance == "synthesis":
-                learned = with_synthesis(learned, settings.seed, settings.fill)
+                learned = with_synthesis(learned, settings.seed, settings.fill, preparing)
             with kept_history(folder, tensorboard=settings.tensorboard) as keep:
                 fit = Fit(network, learned, photos[1], settings, folder, identity, watch, keep)
                 if goes_on:

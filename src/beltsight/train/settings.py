@@ -167,7 +167,7 @@ class TrainSettings(_Part):
             raise ValueError("blends of photos have no mask; set mix or mask_weight to 0")
         try:
             _ = self.preparation
-        except Exception as error:
+        except ConfigError as error:
             raise ValueError(str(error)) from error
         return self
 

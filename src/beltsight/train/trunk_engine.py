@@ -141,9 +141,7 @@ def note_trunks(file: Path, names: dict[str, str]) -> None:
     Raises:
         TrainError: the file cannot be written.
     """
-    part = file.with_suffix(".part")
-    write_text(part, json.dumps(names, indent=2) + "\n")
-    part.replace(file)
+    write_text(file, json.dumps(names, indent=2) + "\n")
 
 
 def _timed(trunk: Trunk, photos: Tensor) -> tuple[Tensor, float]:

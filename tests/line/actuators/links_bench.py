@@ -13,7 +13,8 @@ from tests.line.actuators.peers import PATIENCE_S, command
 from beltsight.errors import LinkError
 from beltsight.line.actuators import Acknowledgement, Actuator, Command, LineState
 from beltsight.line.actuators.link import Links
-from beltsight.line.actuators.link_settings import LinkEvent, LinksSettings, Reports
+from beltsight.line.actuators.link_settings import LinksSettings
+from beltsight.line.actuators.link_status import LinkEvent, Reports
 
 RUNNING = LineState("running")
 # For tests of what happens, not of when: a busy machine is slow.

@@ -32,11 +32,12 @@ def url(port: int) -> str:
 class OpcUaPeer:
     """The process; it can be stopped, set going again, and killed."""
 
-    def __init__(self, role: str, port: int, **settings: Any) -> None:
+    def __init__(self, role: str, port: int, step: int = STEP, **settings: Any) -> None:
         where = {"port": port} if role == "server" else {"url": url(port)}
         self.port = port
         self.at = 1000
-        order = {"role": role, "start": self.at, "settings": {**where, "slots": SLOTS, **settings}}
+        order = {"role": role, "start": self.at, "step": step,
+                 "settings": {**where, "slots": SLOTS, **settings}}  # fmt: skip
         program = Path(__file__).with_name("opcua_plc.py")
         repository = Path(__file__).resolve().parents[3]
         self.opened: list[tuple[str, int, int]] = []

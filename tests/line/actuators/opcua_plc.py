@@ -3,8 +3,8 @@
     python opcua_plc.py '{"role": "server", "settings": {...}}'
 
 It prints ``ready`` once it beats and a line of JSON for every lane that it opens. Its belt stands
-until a line on standard input names a count; then it goes there, 100 counts with every look at the
-counter, however slow the machine is.
+until a line on standard input names a count; then it goes there, ``step`` counts with every look at
+the counter, however slow the machine is.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ STEP = 100
 class Belt:
     """A counter that goes to where it is sent."""
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, step: int) -> None:
         self.count = self.target = start
+        self.step = step
 
     def __call__(self, time_s: float) -> int:
-        self.count += min(STEP, self.target - self.count)
+        self.count += min(self.step, self.target - self.count)
         return self.count
 
     def listen(self) -> None:
@@ -53,7 +54,7 @@ async def main(order: dict[str, Any]) -> None:
         nodes = RemoteNodes(OpcUaClientSettings.model_validate(order["settings"]))
     # A busy machine may hold the host up for long; the watchdog has tests of its own.
     program = Plc(PlcSettings(watchdog_ms=60_000))
-    belt = Belt(order["start"])
+    belt = Belt(order["start"], order["step"])
     threading.Thread(target=belt.listen, daemon=True).start()
     plc = OpcUaPlc(program, nodes, belt, on_switch=say)
     while True:

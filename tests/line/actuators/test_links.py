@@ -16,7 +16,9 @@ from tests.line.actuators.peers import PATIENCE_S
 from beltsight.errors import LineError, LinkError
 from beltsight.line.actuators import Acknowledgement, Command, LineState
 from beltsight.line.actuators.link import Links
-from beltsight.line.actuators.link_settings import LinksSettings, Reports
+from beltsight.line.actuators.link_settings import LinksSettings
+from beltsight.line.actuators.link_status import Reports
+from beltsight.line.actuators.plc import PlcSettings
 from beltsight.line.actuators.simulated import SimulatedActuator, SimulatedSettings
 
 
@@ -238,18 +240,22 @@ def test_attempts_that_fail_one_after_the_other_are_one_event() -> None:
         assert [event.state for event in made.events] == ["down"]
 
 
-def test_back_off_doubles_and_is_bounded() -> None:
-    times_s: list[float] = []
+def test_back_off_doubles_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits_ms: list[float] = []
+    sleep = asyncio.sleep
 
-    class Counting(Peer):
-        async def connect(self) -> None:
-            times_s.append(time.monotonic())
-            raise LinkError("nobody there")
+    async def noted(delay_s: float) -> None:
+        if 0 < delay_s < 1:  # what is longer is a beat
+            waits_ms.append(delay_s * 1000)
+        await sleep(delay_s)
 
-    with line(Counting(), up=False, retry_first_ms=10, retry_most_ms=40, jitter=0):
-        until(lambda: len(times_s) > 4)
-    gaps_ms = np.diff(times_s)[:4] * 1000
-    assert (gaps_ms >= [10, 20, 40, 40]).all(), gaps_ms
+    monkeypatch.setattr(asyncio, "sleep", noted)
+    peer = Peer()
+    peer.refuses = LinkError("nobody there")
+    times = {"retry_first_ms": 10, "retry_most_ms": 40, "jitter": 0, "beat_ms": 1000}
+    with line(peer, up=False, **times):
+        until(lambda: len(waits_ms) > 4)
+    assert waits_ms[:5] == pytest.approx([10, 20, 40, 40, 40])
 
 
 @pytest.mark.parametrize("error", [LinkError("reset"), OSError("reset"), ValueError("odd")])
@@ -364,7 +370,9 @@ def test_closing_settles_everything() -> None:
 
 def test_the_simulated_plc_behind_the_links_fires_each_command_once() -> None:
     began_s = time.monotonic()
-    plc = SimulatedActuator(SimulatedSettings(), lambda time_s: int((time_s - began_s) * 25_000))
+    # A machine that trains at the same time may stand for longer than the watchdog waits.
+    settings = SimulatedSettings(plc=PlcSettings(watchdog_ms=60_000))
+    plc = SimulatedActuator(settings, lambda time_s: int((time_s - began_s) * 25_000))
     with line(plc) as made:
         until(lambda: not plc.plc.program.is_safe)
         now = int((time.monotonic() - began_s) * 25_000)

@@ -16,7 +16,8 @@ from tests.line.actuators.peers import PATIENCE_S, Broker, broker, command, plc,
 from beltsight.errors import MissingExtraError
 from beltsight.line.actuators import Command, LineState, open_actuator, read_peer
 from beltsight.line.actuators.link import Links
-from beltsight.line.actuators.link_settings import LinkEvent, LinksSettings, Reports
+from beltsight.line.actuators.link_settings import LinksSettings
+from beltsight.line.actuators.link_status import LinkEvent, Reports
 
 pytest.importorskip("aiomqtt", reason="the extra 'industrial' is not installed")
 from tests.line.actuators.json_plc import JsonPlc

@@ -23,8 +23,7 @@ from tests.line.actuators.peers import (
     until,
 )
 
-from beltsight.config import load_config
-from beltsight.errors import ConfigError, LinkError
+from beltsight.errors import LinkError
 from beltsight.line.actuators import Acknowledgement, LineState
 from beltsight.line.actuators import modbus_map as layout
 from beltsight.line.actuators.modbus import ModbusActuator, ModbusSettings
@@ -98,6 +97,26 @@ def test_a_beat_writes_the_lines_block(shared: Plc) -> None:
     registers = run(body())
     # state running, watchdog, safe count, counted, 70,000 = 1 * 65536 + 4464
     assert (registers[81:83], registers[84:87]) == ([1, 150], [1, 1, 4464])
+
+
+def test_a_plc_with_its_words_the_other_way_round(shared: Plc) -> None:
+    async def body() -> tuple[Acknowledgement, ...]:
+        actuator = link(shared.port, word_order="low-first")
+        await actuator.connect()
+        try:
+            await actuator.send(command(91))
+            told = await actuator.beat(RUNNING)
+            assert shared.tell("registers")[85:87] == [4464, 1]
+            return told
+        finally:
+            await actuator.close()
+
+    before = shared.tell("count")
+    [told] = run(body())
+    [slot] = shared.tell("taken", str(before))
+    # 705,032,795 = 10757 * 65536 + 62,043 and 705,033,195 = 10757 * 65536 + 62,443
+    assert slot[5:12] == [3, 0b101, 0, 62_043, 10757, 62_443, 10757]
+    assert told.raw_count == 77 * 65536  # the PLC writes 0 and 77
 
 
 def test_a_burst_is_taken_once_each(shared: Plc) -> None:
@@ -365,30 +384,3 @@ def test_what_does_not_fit_is_refused_alone(
     before = shared.tell("count")
     run(body())
     assert taken_ids(shared, before) == []
-
-
-def test_numbers_and_rings_wrap() -> None:
-    assert (layout.after(65_535), layout.steps(65_530, 4)) == (0, 10)
-    assert layout.reached(4, 4) and layout.reached(4, 65_530) and not layout.reached(65_530, 4)
-    ring = tuple((number, 0, number) for number in (65_532, 65_533, 65_534, 65_535))
-    block = layout.PlcBlock(0, 0, 0, 0, ring)
-    assert block.since(65_534) == ring[2:]
-    assert block.since(60_000) == ring  # more than the ring holds
-    assert block.since(0) == ()
-
-
-@pytest.mark.parametrize(
-    ("value", "high_first"),
-    [(0, [0, 0]), (65_536, [1, 0]), ((1 << 32) - 1, [65_535, 65_535]), (-2, [65_535, 65_534])],
-)
-def test_32_bits_in_either_order(value: int, high_first: list[int]) -> None:
-    assert layout.to_words(value, "high-first") == high_first
-    assert layout.to_words(value, "low-first") == high_first[::-1]
-    assert layout.from_words(layout.to_words(value, "low-first"), "low-first") == value % (1 << 32)
-
-
-def test_settings_name_what_is_wrong() -> None:
-    with pytest.raises(ConfigError, match="unknown key 'prot'; did you mean 'port'"):
-        load_config(ModbusSettings, base={"prot": 502})
-    with pytest.raises(ConfigError, match=r"base: .*less than or equal to 65184"):
-        load_config(ModbusSettings, base={"base": 65_300})

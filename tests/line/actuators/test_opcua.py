@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,12 +22,10 @@ from tests.line.actuators.opcua_peers import (
     url,
 )
 
-from beltsight.config import load_config
-from beltsight.errors import ConfigError, LinkError, MissingExtraError
-from beltsight.line.actuators import LineState, open_actuator, read_peer
+from beltsight.errors import LinkError
+from beltsight.line.actuators import LineState, opcua_client
 from beltsight.line.actuators.opcua_client import OpcUaClient, OpcUaClientSettings
 from beltsight.line.actuators.opcua_server import OpcUaServer, OpcUaServerSettings
-from beltsight.line.actuators.opcua_space import variables
 
 RUNNING = LineState("running")
 SLOW = {"hello_ms": 20_000, "plc_timeout_ms": 10_000}  # a busy machine is slow
@@ -83,6 +80,24 @@ def test_a_burst_of_1000_commands_goes_through_a_ring_of_8(plc: OpcUaPeer) -> No
         assert outcomes(made) == {"sent"}
         assert [event.state for event in made.events] == ["up"]
         assert submitted_s < 0.5
+
+
+def test_a_plc_that_takes_few_nodes_in_a_request_is_asked_in_parts(
+    plc: OpcUaPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The latency is the slot's eighth field."""
+    monkeypatch.setattr(opcua_client, "_MOST_IN_REQUEST", 7)
+
+    async def body() -> None:
+        link = client(plc.port)
+        await link.connect()
+        await link.send(plc.ahead(1, "parts", 1_000_000, latency_ms=12.5))
+        assert await link.known(["parts-1", "parts-2"]) == frozenset({"parts-1"})
+        found = await link._nodes.read(["Slots[1].Id", "Slots[1].LatencyMs"])
+        assert found == {"Slots[1].Id": "parts-1", "Slots[1].LatencyMs": 12.5}
+        await link.close()
+
+    run(body())
 
 
 def test_a_server_that_hangs_is_down_in_time_and_nothing_is_fired_twice(plc: OpcUaPeer) -> None:
@@ -324,33 +339,6 @@ def test_certificates_and_passwords(certificates: dict[str, tuple[str, str]]) ->
         asyncio.run(asyncio.wait_for(body(plc.port), 120))  # it waits for several refusals
 
 
-@pytest.mark.parametrize(
-    ("kind", "values", "said"),
-    [
-        (OpcUaServerSettings, {"host": "0.0.0.0"}, "anybody on the network could write"),
-        (OpcUaServerSettings, {"host": "plc-net", "user": "a", "password": "b"}, "in the clear"),
-        (OpcUaServerSettings, {"user": "a"}, "a user needs a password"),
-        (OpcUaServerSettings, {"security": "encrypt"}, "needs a certificate"),
-        (OpcUaServerSettings, {"certificate": "a.pem"}, "its private key"),
-        (OpcUaServerSettings, {"trusted": ["a.pem"]}, "checked with security"),
-        (OpcUaServerSettings, {"prot": 4840}, "did you mean 'port'"),
-        (OpcUaClientSettings, {"url": "http://plc"}, "url: String should match"),
-        (OpcUaClientSettings, {"url": "opc.tcp://user:word@plc"}, "url: String should match"),
-        (OpcUaClientSettings, {"url": "opc.tcp://plc", "nodes": {"Beat": "i=1"}}, "not in the sp"),
-        (OpcUaClientSettings, {"url": "opc.tcp://plc", "security": "sign", "certificate": "a",
-                               "private_key": "b"}, "the PLC's own"),
-    ],
-)  # fmt: skip
-def test_unsafe_settings_are_refused(kind: Any, values: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        load_config(kind, base=values)
-
-
-def test_a_password_is_not_shown() -> None:
-    settings = OpcUaServerSettings.model_validate({"user": "line", "password": "a long word"})
-    assert "a long word" not in f"{settings!r} {settings} {settings.model_dump_json()}"
-
-
 def test_a_port_that_is_taken_and_a_certificate_that_is_not_there(tmp_path: Path) -> None:
     async def body() -> None:
         with mute_server() as port:
@@ -371,19 +359,3 @@ def test_a_port_that_is_taken_and_a_certificate_that_is_not_there(tmp_path: Path
         await link.close()
 
     run(body())
-
-
-@pytest.mark.parametrize("kind", ["opcua-server", "opcua-client"])
-def test_a_missing_library_is_one_sentence(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "asyncua", None)
-    settings = read_peer({"kind": kind, **({"url": url(1)} if kind == "opcua-client" else {})})
-    with pytest.raises(MissingExtraError, match=r"pip install 'beltsight\[industrial\]'"):
-        open_actuator(settings)
-
-
-def test_the_space_is_the_documented_one() -> None:
-    page = Path(__file__).resolve().parents[3] / "docs" / "actuators.md"
-    documented = page.read_text(encoding="utf-8")
-    for variable in variables(1):
-        folder, _, name = variable.name.partition(".")
-        assert f"`{folder.replace('[0]', '[i]')}.{name}` | {variable.kind}" in documented

@@ -114,6 +114,39 @@ def test_a_new_session_is_told_when_no_old_slot_is_left() -> None:
     run(body())
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("Plc.Run", 7, "has started anew; what it held"), ("Host.Session", 0, "another host writes")],
+)
+def test_what_a_plc_lost_by_a_restart_or_to_another_host_is_known_no_more(
+    name: str, value: int, said: str
+) -> None:
+    async def body() -> None:
+        nodes, ring = HostileNodes(), Ring(SETTINGS, confirms=False)
+        await ring.open(nodes)
+        await ring.send(nodes, one(1))
+        await ring.beat(nodes, LineState("running"))
+        nodes.values[name] = value
+        with pytest.raises(LinkError, match=said):
+            await ring.beat(nodes, LineState("running"))
+        await ring.open(nodes)
+        assert await ring.known(nodes, ["run1-1"]) is None
+
+    run(body())
+
+
+def test_a_plc_that_took_more_than_was_written_is_not_believed() -> None:
+    async def body() -> None:
+        nodes, ring = HostileNodes(), Ring(SETTINGS, confirms=False)
+        await ring.open(nodes)
+        await ring.send(nodes, one(1))
+        nodes.values["Plc.Tail"] = 99
+        with pytest.raises(LinkError, match="command 99 of the ring, but only 1 have been written"):
+            await ring.beat(nodes, LineState("running"))
+
+    run(body())
+
+
 def test_a_ring_that_is_opened_again_says_safe_till_the_first_beat() -> None:
     async def body() -> None:
         nodes, ring = HostileNodes(), Ring(SETTINGS, confirms=False)

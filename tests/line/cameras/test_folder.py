@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import cv2
@@ -43,6 +44,18 @@ def test_photos_come_by_name_at_their_rate(tmp_path: Path) -> None:
     assert [round(one.time_s - 50.0, 6) for one in frames] == [0, 0.05, 0.1, 0.15, 0.2]
     assert [one.sequence for one in frames] == [0, 1, 2, 3, 4]
     assert {one.encoder_count for one in frames} == {None}
+
+
+def test_photos_come_when_they_are_due(tmp_path: Path) -> None:
+    camera = FolderCamera(CameraSettings.model_validate(
+        {"source": str(fill(tmp_path, 3)), "frames_per_s": 5.0}
+    ))  # fmt: skip
+    for number in range(3):
+        frame = camera.read(10.0)
+        assert frame is not None and frame.sequence == number
+        assert time.monotonic() >= frame.time_s
+    with pytest.raises(EndOfFrames):
+        camera.read(10.0)
 
 
 def test_counts_and_times_come_from_the_table(tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ def opened(
 
 def test_frames_come_with_number_count_and_in_rgb(tmp_path: Path) -> None:
     fake = FakeHarvester(4, 5, 8)
-    camera = opened(tmp_path, fake, "genicam:S2", exposure_s=0.0005, queue_frames=8)
+    asked = {"width_px": 640, "height_px": 480, "frames_per_s": 25.0, "exposure_s": 0.0005}
+    camera = opened(tmp_path, fake, "genicam:S2", queue_frames=8, **asked)
     frames = [camera.read(5.0) for _ in range(3)]
     assert [(one.sequence, one.encoder_count) for one in frames if one] == [
         (4, 42),
@@ -108,7 +109,12 @@ def test_frames_come_with_number_count_and_in_rgb(tmp_path: Path) -> None:
     assert first.image[0, 0].tolist() == [3, 2, 1]  # copied before the buffer went back
     assert camera.counts.lost == 2
     assert fake.queued == 3
-    assert fake.features["ExposureTime"].value == pytest.approx(500)  # microseconds
+    assert {name: node.value for name, node in fake.features.items()} == {
+        "Width": 640,
+        "Height": 480,
+        "AcquisitionFrameRate": 25.0,
+        "ExposureTime": pytest.approx(500),  # microseconds
+    }
     camera.close()
     assert fake.log[:4] == ["add maker.cti", "update", "create {'serial_number': 'S2'}", "start"]
     assert fake.log[-3:] == ["stop", "destroy", "reset"]

@@ -144,6 +144,22 @@ def test_a_source_that_does_not_open_in_time_is_given_up() -> None:
     hold.set()
 
 
+def test_a_source_that_cannot_be_opened_is_let_go_before_it_is_said() -> None:
+    let_go = threading.Event()
+
+    class Refusing(Script):
+        def open(self) -> None:
+            raise CameraError("no such camera")
+
+        def close(self) -> None:
+            time.sleep(0.2)  # as a driver does; a process that ends meanwhile would abort
+            let_go.set()
+
+    with pytest.raises(CameraError, match="no such camera"):
+        pumped(Refusing())
+    assert let_go.is_set()
+
+
 def test_reading_a_closed_camera_says_so() -> None:
     camera = pumped(Script(threading.Event()))
     camera.close()
@@ -162,6 +178,20 @@ def test_a_paced_frame_comes_when_it_is_due_with_the_count_of_then() -> None:
     first, second = camera.read(1.0), camera.read(1.0)
     assert first and second
     assert (first.encoder_count, second.encoder_count) == (11, 7)
+
+
+def test_a_frame_that_is_not_due_yet_is_waited_for_and_no_stall() -> None:
+    asked = threading.Event()
+
+    def clock() -> float:
+        asked.set()
+        return 100.0
+
+    source = Script(frame(0, 3700.0), lossless=True, paced=True)
+    camera = PumpedCamera(source, name="cam", clock=clock, stall_s=0.0)
+    assert asked.wait(10)
+    assert camera.read(0.01) is None
+    camera.close()
 
 
 def test_lost_frames_by_time_are_told_from_late_ones_and_from_a_slow_clock() -> None:

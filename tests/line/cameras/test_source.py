@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import cv2
 import pytest
 
 from beltsight.config import load_config
@@ -85,3 +86,23 @@ def test_a_missing_password_variable_says_so(monkeypatch: pytest.MonkeyPatch) ->
     assert "NO_SUCH_PASSWORD" not in os.environ
     with pytest.raises(CameraError, match="NO_SUCH_PASSWORD"):
         open_camera(CameraSettings(source="rtsp://me@127.0.0.1/1", password_env="NO_SUCH_PASSWORD"))
+
+
+def test_the_password_reaches_the_camera_and_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Refusing:
+        def __init__(self, address: str, *how: object) -> None:
+            asked.append(address)
+
+        def isOpened(self) -> bool:
+            return False
+
+        def release(self) -> None: ...
+
+    monkeypatch.setattr(cv2, "VideoCapture", Refusing)
+    monkeypatch.setenv("CAMERA_PASSWORD", "a@b")
+    with pytest.raises(CameraError, match="check address, user and password") as caught:
+        open_camera(CameraSettings(source="rtsp://me@cam/1", password_env="CAMERA_PASSWORD"))
+    assert asked == ["rtsp://me:a%40b@cam/1"]
+    assert "a@b" not in str(caught.value) and "a%40b" not in str(caught.value)

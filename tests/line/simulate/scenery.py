@@ -7,7 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from beltsight.line.simulate import BeltLook, ItemLook, LightLook, SimulationSettings
+from beltsight.line.simulate import (
+    BeltLook,
+    ItemLook,
+    LightLook,
+    SimulationSettings,
+    TrueItem,
+    Truth,
+)
 from beltsight.line.view import View
 from beltsight.records import Sample
 
@@ -37,3 +44,8 @@ def settings(**changes: object) -> SimulationSettings:
         "items": ItemLook(rate_per_s=10, shadow=0.0),
     }  # fmt: skip
     return SimulationSettings.model_validate({**base, **changes})
+
+
+def first_turn(truth: Truth) -> list[TrueItem]:
+    """The items of the first turn, downstream first."""
+    return truth.between(truth.start_mm, truth.start_mm + truth.turn_mm)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from tests.plant import plant_values
 
-from beltsight.line.simulate import Counted, Shot, TrueItem, Truth, score, write_truth
+from beltsight.line.simulate import Counted, Shot, TrueItem, Truth, score
 from beltsight.line.simulate.score import match
 from beltsight.policy import Policy, load_policy
 
@@ -134,11 +133,3 @@ def test_truth_goes_on_turn_after_turn() -> None:
     assert truth.between(500, 400) == []
     assert Truth([], 1000.0).between(0, 1e9) == []
     assert len(truth.between(1e6, 1e6 + 10_000)) == 20
-
-
-def test_truth_is_written_as_json_lines(tmp_path: Path) -> None:
-    file = tmp_path / "truth.jsonl"
-    write_truth([item(0, 1.5), item(1, 2.5, material="papier mâché")], file)
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    assert [line["item_id"] for line in lines] == [0, 1]
-    assert lines[1]["labels"]["material"] == "papier mâché"

@@ -8,7 +8,7 @@ from typing import get_args
 import cv2
 import numpy as np
 import pytest
-from tests.line.simulate.scenery import COLOURS, EVEN, VIEW, settings, write_photos
+from tests.line.simulate.scenery import COLOURS, EVEN, VIEW, first_turn, settings, write_photos
 
 from beltsight.errors import ConfigError, DatasetError
 from beltsight.line.simulate import BeltLook, ItemLook, LightLook, Run, Simulation, simulate
@@ -50,7 +50,7 @@ def test_items_are_seen_where_the_truth_says(samples: list[Sample], direction: D
         direction=direction, left_edge_mm=-12.0,
     )  # fmt: skip
     sim = simulate(settings(items=ItemLook(rate_per_s=8, shadow=0.0)), view, samples)
-    items = [one for one in sim.belt.truth.first_turn if one.s_mm > 1300][:6]
+    items = [one for one in first_turn(sim.belt.truth) if one.s_mm > 1300][:6]
     assert len(items) == 6
     for item in items:
         for u in (-210.0, 0.0, 180.0):
@@ -71,11 +71,11 @@ def test_items_are_seen_where_the_truth_says(samples: list[Sample], direction: D
 
 
 def test_sizes_are_as_asked(plain: Simulation) -> None:
-    sides = [item.length_mm for item in plain.belt.truth.first_turn]
+    sides = [item.length_mm for item in first_turn(plain.belt.truth)]
     assert len(sides) > 10
     assert min(sides) > 57
     assert max(sides) < 153
-    assert all(item.width_mm <= item.length_mm for item in plain.belt.truth.first_turn)
+    assert all(item.width_mm <= item.length_mm for item in first_turn(plain.belt.truth))
 
 
 def test_the_belt_is_empty_before_the_first_turn(plain: Simulation) -> None:
@@ -83,7 +83,7 @@ def test_the_belt_is_empty_before_the_first_turn(plain: Simulation) -> None:
     frame = frame_at(plain, 480.0)
     assert frame.std() < 12
     assert not any(coloured(frame, material).any() for material in COLOURS)
-    assert min(item.s_mm for item in plain.belt.truth.first_turn) > 1000
+    assert min(item.s_mm for item in first_turn(plain.belt.truth)) > 1000
 
 
 def test_turns_join_without_a_step_and_repeat(plain: Simulation) -> None:
@@ -134,9 +134,9 @@ def test_shadows_darken_the_belt_beside_items(samples: list[Sample]) -> None:
 def test_dirt_is_laid_and_told(samples: list[Sample]) -> None:
     look = ItemLook(rate_per_s=6, dirty=0.5, dirt_share=(0.3, 0.5))
     _, truth, _ = render(settings(items=look, length_m=9.0), VIEW, samples)
-    levels = [item.labels["contamination"] for item in truth.first_turn]
+    levels = [item.labels["contamination"] for item in first_turn(truth)]
     assert set(levels) >= {"clean", "heavily"}
-    for item in truth.first_turn:
+    for item in first_turn(truth):
         assert (item.dirt_share > 0) == (item.labels["contamination"] != "clean")
         assert 0.29 < item.dirt_share < 0.51 or item.dirt_share == 0
 
@@ -146,7 +146,7 @@ def test_the_same_seed_draws_the_same(samples: list[Sample]) -> None:
     two, again, _ = render(settings(seed=4), VIEW, samples)
     other, _, _ = render(settings(seed=5), VIEW, samples)
     assert (one.picture == two.picture).all()
-    assert truth.first_turn == again.first_turn
+    assert first_turn(truth) == first_turn(again)
     assert (one.picture != other.picture).any()
 
 
@@ -251,6 +251,6 @@ def test_the_packaged_photos_make_a_belt() -> None:
     sim = simulate(settings(length_m=3.0), view, run=Run(end_s=0.1))
     assert len(sim.belt.truth) > 3
     assert " of 36 photos" in sim.belt.stock_told
-    assert {item.labels["material"] for item in sim.belt.truth.first_turn} <= {
+    assert {item.labels["material"] for item in first_turn(sim.belt.truth)} <= {
         "cardboard", "glass", "metal", "paper", "plastic", "trash",
     }  # fmt: skip

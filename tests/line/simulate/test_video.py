@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from beltsight.errors import ConfigError
-from beltsight.line.simulate import Mark, Panel, Scene, Video, write_video
+from beltsight.line.simulate import Mark, Panel, Scene, Video
 from beltsight.line.simulate.lettering import Box, overlaps, text_mask
 from beltsight.line.simulate.video import find_spot
 
@@ -27,7 +27,10 @@ def test_a_video_opens_again(tmp_path: Path, name: str, codec: str | None, told:
         Scene(GREY, [Mark((20 + 9 * n, 60, 80 + 9 * n, 120), "glass", 0.93, "glass")], PANEL)
         for n in range(4)
     ]
-    assert write_video(tmp_path / name, scenes, 10.0, codec=codec) in (told, "MPEG-4")
+    with Video(tmp_path / name, 10.0, codec=codec) as video:
+        for scene in scenes:
+            video.add(scene)
+        assert video.codec in (told, "MPEG-4")
     capture = cv2.VideoCapture(str(tmp_path / name))
     frames = []
     while (read := capture.read())[0]:

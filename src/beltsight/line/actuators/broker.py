@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from beltsight.errors import ConfigError, LinkError, MissingExtraError
 from beltsight.line.actuators.cancel import heed_cancel
+from beltsight.strict import Strict
 
 if TYPE_CHECKING:
     import aiomqtt
@@ -33,11 +34,7 @@ _LARGEST_BYTES = 65_536
 logging.getLogger("mqtt").addHandler(logging.NullHandler())
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TlsSettings(_Part):
+class TlsSettings(Strict):
     """Encryption. The broker's certificate and its host name are always checked.
 
     Args:
@@ -57,7 +54,7 @@ class TlsSettings(_Part):
         return self
 
 
-class BrokerSettings(_Part):
+class BrokerSettings(Strict):
     """How to reach a broker. A password stands in no settings file: name where it is.
 
     Args:
@@ -166,7 +163,7 @@ class Note:
     retain: bool = False
 
 
-class Answers:
+class Replies:
     """Who waits for which answer. An answer that none waits for is dropped."""
 
     def __init__(self) -> None:
@@ -223,7 +220,7 @@ class Session:
         self._client: aiomqtt.Client | None = None
         self._reader: asyncio.Task[None] | None = None
         self._lost: str | None = None
-        self.answers = Answers()
+        self.answers = Replies()
 
     @property
     def place(self) -> str:

@@ -84,5 +84,8 @@ def open_actuator(
     if settings.kind != "simulated":
         return cast(Actuator, made(settings))
     if encoder is None:
-        raise ConfigError(f"the simulated link {settings.name!r} needs an encoder to fire on")
+        raise ConfigError(
+            f"the simulated link {settings.name!r} needs an encoder to fire on: it works in "
+            "'beltsight line simulate' alone; name your PLC's kind"
+        )
     return cast(Actuator, made(settings, encoder))

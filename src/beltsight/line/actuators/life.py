@@ -6,10 +6,12 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from beltsight.errors import LinkError
-from beltsight.line.actuators.link_settings import LinksSettings, LinkStatus
+from beltsight.line.actuators.link_settings import LinksSettings
+from beltsight.line.actuators.link_status import LinkStatus
 from beltsight.line.actuators.protocol import (
     FIRING,
     SENT_OUTCOMES,
@@ -24,10 +26,11 @@ from beltsight.line.actuators.protocol import (
 Answer = TypeVar("Answer")
 _KEPT = 200  # answer times
 _CLOSING_S = 1.0
+CLOSED = "closed"  # the reason of a link that was up until the line ended it
 
 
-class Line(Protocol):
-    """What a link's life needs of the line around it."""
+class Owner(Protocol):
+    """What a link's life needs of all links together."""
 
     def line_state(self) -> LineState:
         """What the next beat says."""
@@ -91,7 +94,7 @@ class Life:
         self,
         actuator: Actuator,
         settings: LinksSettings,
-        line: Line,
+        owner: Owner,
         clock: Callable[[], float],
         rng: random.Random,
     ) -> None:
@@ -102,7 +105,7 @@ class Life:
         self.reason = "not connected yet"
         self.waiting: deque[Command] = deque()
         self.ticked_s = clock()
-        self._line = line
+        self._owner = owner
         self._clock = clock
         self._rng = rng
         self._doubtful: dict[str, Command] = {}  # sent, and nobody knows whether it arrived
@@ -167,20 +170,22 @@ class Life:
             await asyncio.gather(sweeping, *self._sending, return_exceptions=True)
 
     async def end(self) -> None:
-        """Say goodbye: the peer is told to be safe where it answers, and the connection ended."""
+        """Say goodbye: the peer is told to be safe where it answers, and the connection ended.
+
+        A link that was not up keeps the reason why it was not.
+        """
+        was_up = self.is_up
         try:
-            if self.is_up:
+            if was_up:
                 limit_ms = self.settings.timeout_ms
                 reason = "the line has stopped"
                 await within(self.actuator.make_safe(reason), limit_ms, "the safe state")
-                await within(self.actuator.beat(self._line.line_state()), limit_ms, "a beat")
+                await within(self.actuator.beat(self._owner.line_state()), limit_ms, "a beat")
         except LinkError:
             pass  # its own watchdog does the same
-        try:
+        with suppress(LinkError):  # it is given up all the same
             await within(self.actuator.close(), _CLOSING_S * 1000, "closing")
-        except LinkError as error:
-            self.reason = str(error)
-        self._set_state("down", "closed")
+        self._set_state("down", CLOSED if was_up else self.reason)
         for command in self._doubtful.values():
             self._settle(command, "unknown")
         self._doubtful.clear()
@@ -265,7 +270,7 @@ class Life:
 
     async def _beat(self) -> None:
         began_s = self._clock()
-        state = self._line.line_state()
+        state = self._owner.line_state()
         beat = self.actuator.beat(state)
         answers = await within(beat, self.settings.timeout_ms, "a beat")
         if self._may_fire != (state.name in FIRING):
@@ -275,14 +280,14 @@ class Life:
         self._in_time.append(True)
         self._beats += 1
         for answer in answers:
-            self._line.acknowledged(self, answer)
+            self._owner.acknowledged(self, answer)
 
     async def _send_on(self) -> None:
         while True:
             self._wake.clear()
             while self.waiting and self._can_send():
                 command = self.waiting.popleft()
-                if self._line.is_late(command):
+                if self._owner.is_late(command):
                     self._settle(command, "late")
                     continue
                 task = asyncio.create_task(self._send(command))
@@ -292,7 +297,7 @@ class Life:
 
     def _can_send(self) -> bool:
         """A peer that was told to be safe would refuse: it has to hear of the change first."""
-        allowed = self._may_fire and self._line.may_send()
+        allowed = self._may_fire and self._owner.may_send()
         return allowed and len(self._sending) < self.settings.in_flight
 
     async def _send(self, command: Command) -> None:
@@ -334,16 +339,16 @@ class Life:
         while True:
             await asyncio.sleep(self.settings.beat_ms / 1000)
             self.ticked_s = self._clock()
-            while self.waiting and self._line.is_late(self.waiting[0]):
+            while self.waiting and self._owner.is_late(self.waiting[0]):
                 self._settle(self.waiting.popleft(), "late")
-            gone = [one for one in self._doubtful.values() if self._line.is_late(one)]
+            gone = [one for one in self._doubtful.values() if self._owner.is_late(one)]
             for command in gone:
                 del self._doubtful[command.command_id]
                 self._settle(command, "unknown")
 
     def _settle(self, command: Command, outcome: SentOutcome) -> None:
         self.outcomes[outcome] += 1
-        self._line.settled(command, outcome)
+        self._owner.settled(command, outcome)
 
     def _up(self) -> LinkState:
         return "up" if self.quality >= self.settings.degraded_below else "degraded"
@@ -353,4 +358,4 @@ class Life:
         self.reason = reason
         if state != self.state:
             self.state = state
-            self._line.changed(self, reason)
+            self._owner.changed(self, reason)

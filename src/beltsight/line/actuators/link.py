@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from beltsight.config import nearest
 from beltsight.errors import LineError
 from beltsight.line.actuators.life import Life
-from beltsight.line.actuators.link_settings import LinkEvent, LinksSettings, LinkStatus, Reports
+from beltsight.line.actuators.link_settings import LinksSettings
+from beltsight.line.actuators.link_status import LinkEvent, LinkStatus, Reports
 from beltsight.line.actuators.protocol import (
     FIRING,
     Acknowledgement,
@@ -21,11 +22,26 @@ from beltsight.line.actuators.protocol import (
     Command,
     LineState,
     SentOutcome,
+    StateName,
 )
 
 _KEPT_IDS = 65_536
 _STUCK_BEATS = 4
 _CLOSE_S = 5.0
+
+
+class _Effective(NamedTuple):
+    """The line's state as links make it.
+
+    Args:
+        state: what beats say.
+        cause: its reason, without what may differ at each attempt to connect.
+        is_new: nothing has failed, but a link is being made for the first time.
+    """
+
+    state: LineState
+    cause: str
+    is_new: bool = False
 
 
 class Links:
@@ -38,6 +54,9 @@ class Links:
         actuators: each with a name of its own.
         settings: times and bounds.
         reports: what to call with events and outcomes, in the links' thread.
+        report_state: told of every change of :meth:`line_state`, in the thread that has made it:
+            name, reason, and whether it is only that links are being made for the first time. It
+            must return at once and may raise nothing.
         clock: monotonic seconds.
         seed: of the jitter; None: another one each time.
 
@@ -60,12 +79,14 @@ class Links:
         settings: LinksSettings | None = None,
         reports: Reports | None = None,
         *,
+        report_state: Callable[[StateName, str, bool], None] = lambda name, reason, is_new: None,
         clock: Callable[[], float] = time.monotonic,
         seed: int | None = None,
     ) -> None:
         self.settings = settings or LinksSettings()
         self.report_errors = 0
         self._reports = reports or Reports()
+        self._report_state = report_state
         self._clock = clock
         rng = random.Random(seed)
         self._lives = {
@@ -75,6 +96,8 @@ class Links:
             names = [actuator.name for actuator in actuators]
             raise LineError(f"each link needs a name of its own, got {names}")
         self._stated = LineState("starting")
+        self._told: tuple[StateName, str] = ("starting", "")  # the state that was reported last
+        self._told_lock = threading.Lock()
         self._fallen: str | None = None  # the reason for a safe state that waits for its reset
         self._ids: dict[str, None] = {}
         self._ids_lock = threading.Lock()
@@ -147,6 +170,7 @@ class Links:
         self._stated = state
         if changed:
             self._in_loop(self._spread)
+        self._tell()
 
     def reset(self) -> None:
         """Leave the safe state that a link has caused, where every link is up again."""
@@ -154,17 +178,7 @@ class Links:
 
     def line_state(self) -> LineState:
         """What the beats say: the state that was given, or ``safe`` where a link is down."""
-        stated = self._stated
-        if self.settings.safe == "stated" or stated.name not in FIRING:
-            return stated
-        down = [life for life in self._lives.values() if not life.is_up]
-        if down:
-            reason = f"link {down[0].name!r} is {down[0].state}: {down[0].reason}"
-        elif self._fallen is not None:
-            reason = f"waits for a reset after: {self._fallen}"
-        else:
-            return stated
-        return replace(stated, name="safe", reason=reason)
+        return self._effective().state
 
     def status(self) -> Mapping[str, LinkStatus]:
         """Every link as it is now. A link whose thread hangs is down."""
@@ -193,6 +207,7 @@ class Links:
         self._report(
             self._reports.event, LinkEvent(life.name, life.state, reason, self._clock(), line)
         )
+        self._tell()
 
     def settled(self, command: Command, outcome: SentOutcome) -> None:
         """A command has its outcome."""
@@ -214,6 +229,31 @@ class Links:
             self.report_errors += 1
             return None
 
+    def _effective(self) -> _Effective:
+        stated = self._stated
+        if self.settings.safe == "stated" or stated.name not in FIRING:
+            return _Effective(stated, stated.reason)
+        # What has failed says more than what has not been there yet.
+        lacking = [(life.state, life) for life in self._lives.values() if not life.is_up]
+        if lacking:
+            state, life = min(lacking, key=lambda one: one[0] == "connecting")
+            cause = f"link {life.name!r} is {state}"
+            safe = replace(stated, name="safe", reason=f"{cause}: {life.reason}")
+            return _Effective(safe, cause, state == "connecting")
+        if self._fallen is not None:
+            cause = f"waits for a reset after: {self._fallen}"
+            return _Effective(replace(stated, name="safe", reason=cause), cause)
+        return _Effective(stated, stated.reason)
+
+    def _tell(self) -> None:
+        """Report the line's state where it has changed; any thread may call, after each change."""
+        with self._told_lock:  # else two threads could report one change, or in the wrong order
+            now = self._effective()
+            if (now.state.name, now.cause) == self._told:
+                return
+            self._told = now.state.name, now.cause
+            self._report(self._report_state, now.state.name, now.state.reason, now.is_new)
+
     def _spread(self) -> None:
         state = self.line_state()
         safe_reason = None if state.name in FIRING else state.reason or state.name
@@ -225,6 +265,7 @@ class Links:
         if all(life.is_up for life in self._lives.values()):
             self._fallen = None
             self._spread()
+            self._tell()
 
     def _end(self) -> None:
         if self._stop is not None:

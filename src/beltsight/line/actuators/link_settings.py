@@ -1,23 +1,15 @@
-"""How links beat, wait and come back, and what is told of them."""
+"""How links beat, wait and come back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from beltsight.line.actuators.protocol import (
-    Acknowledgement,
-    Command,
-    LinkState,
-    SentOutcome,
-    StateName,
-)
+from beltsight.strict import Strict
 
 
-class LinksSettings(BaseModel):
+class LinksSettings(Strict):
     """Times and bounds of all links.
 
     A peer that fails between two beats is found out after ``beat_ms + timeout_ms`` at the latest,
@@ -40,8 +32,6 @@ class LinksSettings(BaseModel):
             is back. ``reset``: when :meth:`Links.reset` is called after that.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     beat_ms: float = Field(50.0, gt=0, le=60_000)
     timeout_ms: float = Field(100.0, gt=0, le=60_000)
     connect_ms: float = Field(3000.0, gt=0, le=600_000)
@@ -54,68 +44,3 @@ class LinksSettings(BaseModel):
     degraded_below: float = Field(0.95, ge=0, le=1)
     safe: Literal["any-down", "stated"] = "any-down"
     recover: Literal["automatic", "reset"] = "automatic"
-
-
-@dataclass(frozen=True, slots=True)
-class LinkEvent:
-    """A link changed its state.
-
-    Args:
-        link: its name.
-        state: the new one.
-        reason: in words; empty where it came up.
-        time_s: monotonic.
-        line: state of the line that follows from it.
-    """
-
-    link: str
-    state: LinkState
-    reason: str
-    time_s: float
-    line: StateName
-
-
-@dataclass(frozen=True, slots=True)
-class LinkStatus:
-    """A link as it is now.
-
-    Args:
-        link: its name.
-        state: of the link.
-        reason: why it is not up, in words.
-        quality: share of the last beats that were answered in time, 0 to 1.
-        beats: answered since the start.
-        downs: times that it went down.
-        waiting: commands in its queue.
-        outcomes: commands by what became of them.
-        answer_ms: the longest of the last beats' answers.
-        send_ms: the longest of the last commands' answers.
-    """
-
-    link: str
-    state: LinkState
-    reason: str
-    quality: float
-    beats: int
-    downs: int
-    waiting: int
-    outcomes: dict[SentOutcome, int]
-    answer_ms: float
-    send_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class Reports:
-    """Called in the links' thread: each must return at once and may raise nothing.
-
-    Args:
-        event: a link changed its state.
-        outcome: what became of a command, and the monotonic time; once for every command.
-        acknowledged: what a peer says of a command: link, acknowledgement, monotonic time.
-        is_late: whether a command's moment has passed, so that it is dropped; asked before sending.
-    """
-
-    event: Callable[[LinkEvent], None] = lambda event: None
-    outcome: Callable[[Command, SentOutcome, float], None] = lambda command, outcome, when: None
-    acknowledged: Callable[[str, Acknowledgement, float], None] = lambda link, answer, when: None
-    is_late: Callable[[Command], bool] = lambda command: False

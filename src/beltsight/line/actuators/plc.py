@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from beltsight.line.actuators.protocol import (
     FIRING,
@@ -18,12 +18,13 @@ from beltsight.line.actuators.protocol import (
     Command,
     StateName,
 )
+from beltsight.strict import Strict
 
 # Its own speed is taken over so long: the compensation of latency errs by the change within it.
 SPEED_WINDOW_S = 0.010
 
 
-class PlcSettings(BaseModel):
+class PlcSettings(Strict):
     """What a PLC program is told once.
 
     Args:
@@ -34,8 +35,6 @@ class PlcSettings(BaseModel):
         max_open_ms: a lane is closed after so long, also where the belt has stopped under it.
         remembered: ids that it keeps to tell a command that it has had already.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     counter_bits: int = Field(32, ge=0, le=64)
     reversed: bool = False

@@ -6,7 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from beltsight.config import NAME_PATTERN
+from beltsight.strict import Strict
 
 Timing = Literal["plc", "host"]
 LinkState = Literal["connecting", "up", "degraded", "down"]
@@ -176,7 +179,7 @@ class Actuator(Protocol):
         """End the connection for good; never raises, and may be called in any state."""
 
 
-class PeerSettings(BaseModel):
+class PeerSettings(Strict):
     """Settings that every kind of link has; each kind adds its own and narrows ``kind``.
 
     Args:
@@ -184,7 +187,5 @@ class PeerSettings(BaseModel):
         name: what actuators call it as their ``link``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     kind: str
-    name: str = Field("plc", pattern=r"^[\w.-]+$", max_length=64)
+    name: str = Field("plc", pattern=NAME_PATTERN, max_length=64)

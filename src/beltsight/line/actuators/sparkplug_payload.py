@@ -96,8 +96,6 @@ def decode(data: bytes) -> Payload:
             message.timestamp if message.HasField("timestamp") else None,
             message.seq if message.HasField("seq") else None,
         )
-    except MissingExtraError:
-        raise
     except Exception as error:  # protobuf's own, and its text that is no UTF-8
         raise ValueError(f"expected a Sparkplug B payload, got {data[:20]!r}: {error}") from error
 

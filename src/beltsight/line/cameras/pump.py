@@ -179,6 +179,7 @@ class PumpedCamera:
             failure = None if self._opened else self._failure
             self._last_came = time.monotonic()
         if failure is not None:
+            self.close()  # else the process may end while the driver still lets go, and abort
             raise failure
         if not came:
             self.close()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from beltsight.line.cameras.source import Source, parse_source
+from beltsight.strict import Strict
 
 
-class CameraSettings(BaseModel):
+class CameraSettings(Strict):
     """Where frames come from, and how long one waits for them; a text alone is the source.
 
     Args:
@@ -38,7 +39,7 @@ class CameraSettings(BaseModel):
         Source('rtsp://***@cam/1')
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     # parse_source raises ConfigError, which passes through pydantic: its own would show the value.
     source: Annotated[Source, BeforeValidator(parse_source)]

@@ -17,9 +17,9 @@ from beltsight.line.simulate.motion import (
 )
 from beltsight.line.simulate.score import Counted, Score, Tally, score
 from beltsight.line.simulate.settings import BeltLook, ItemLook, LightLook, SimulationSettings
-from beltsight.line.simulate.truth import TrueItem, Truth, write_truth
+from beltsight.line.simulate.truth import TrueItem, Truth
 from beltsight.line.simulate.valves import PASS, Fallen, Shot, Station, act
-from beltsight.line.simulate.video import Mark, Panel, Scene, Video, write_video
+from beltsight.line.simulate.video import Mark, Panel, Scene, Video
 from beltsight.line.simulate.world import Run, SimulatedBelt, Simulation, simulate, start
 
 __all__ = [
@@ -56,6 +56,4 @@ __all__ = [
     "score",
     "simulate",
     "start",
-    "write_truth",
-    "write_video",
 ]

@@ -15,10 +15,8 @@ from beltsight.dataset.soil_folder import LABELS_FILE, write_file, write_labels
 from beltsight.errors import DatasetError
 from beltsight.jpeg import encode_jpeg
 from beltsight.line.simulate.score import Matched
-from beltsight.policy import CONTAMINATION, DIRT, MATERIAL
-from beltsight.records import Photo, Sample
+from beltsight.records import CONTAMINATION, DIRT, MATERIAL, NO_DIRT, Photo, Sample
 from beltsight.scene import LEVELS
-from beltsight.scene.dirt_settings import NO_DIRT
 
 _QUALITY = 95
 _COLUMNS = ("group", "split", "source", "share")

@@ -68,11 +68,6 @@ class Trajectory:
         way = self._speeds[piece] * since + 0.5 * self._gains[piece] * since**2
         return np.asarray(self._ways[piece] + way)
 
-    def speed_at(self, time_s: float | _Array) -> _Array:
-        """Speed in mm/s."""
-        piece, since = self._piece(time_s)
-        return np.asarray(self._speeds[piece] + self._gains[piece] * since)
-
     def with_slips(self, slips: Sequence[Slip]) -> Trajectory:
         """The way that is counted where the wheel slips.
 

@@ -22,8 +22,7 @@ from beltsight.line.simulate.strip import Progress
 from beltsight.line.simulate.truth import TrueItem
 from beltsight.line.simulate.valves import Station, act
 from beltsight.line.simulate.world import Run, SimulatedBelt, Simulation, simulate, start
-from beltsight.policy import MATERIAL
-from beltsight.records import Sample
+from beltsight.records import MATERIAL, Sample
 
 _NO_WATCHDOG_MS = 1e9
 _SETTLE_S = 30.0

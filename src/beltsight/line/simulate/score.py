@@ -11,7 +11,8 @@ import numpy as np
 from beltsight.intervals import exact_interval
 from beltsight.line.simulate.truth import TrueItem
 from beltsight.line.simulate.valves import PASS, Shot
-from beltsight.policy import CONTAMINATION, DIRT, HAND_SORT, MATERIAL, Case, Policy
+from beltsight.policy import HAND_SORT, Case, Policy
+from beltsight.records import CONTAMINATION, DIRT, MATERIAL
 
 _REACH_MM = 15.0
 _PERCENTILES = (50, 90, 99, 100)

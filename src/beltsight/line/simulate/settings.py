@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from beltsight.strict import Strict
 
 Colour = Literal["black", "grey", "green", "blue", "white"]
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Least0 = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BeltLook(_Part):
+class BeltLook(Strict):
     """The belt itself.
 
     Args:
@@ -34,7 +32,7 @@ class BeltLook(_Part):
     splice: bool = True
 
 
-class LightLook(_Part):
+class LightLook(Strict):
     """Lamps, lens and sensor.
 
     Args:
@@ -56,7 +54,7 @@ class LightLook(_Part):
     exposure_ms: float = Field(0.5, ge=0, le=50, allow_inf_nan=False)
 
 
-class ItemLook(_Part):
+class ItemLook(Strict):
     """What lies on the belt, and how.
 
     Args:
@@ -93,7 +91,7 @@ class ItemLook(_Part):
         return self
 
 
-class SimulationSettings(_Part):
+class SimulationSettings(Strict):
     """A simulated belt; table ``[simulation]`` of ``line.toml``.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -158,8 +158,3 @@ def rectangle(solid: NDArray[np.uint8]) -> tuple[float, float]:
     _, (first, second), _ = cv2.minAreaRect(outline_points(solid))
     # Between centres of pixels; a pixel's own width is missing.
     return float(first) + 1.0, float(second) + 1.0
-
-
-def materials(items: Sequence[StockItem], task: str = "material") -> dict[str, int]:
-    """How many items there are of each class."""
-    return dict(Counter(item.labels[task] for item in items if task in item.labels))

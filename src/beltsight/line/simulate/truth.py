@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import bisect
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from beltsight.line.simulate.layout import Contact
 
@@ -47,11 +44,6 @@ class TrueItem:
         """Whether it touches or overlaps another."""
         return self.contact is not None
 
-    def to_record(self) -> dict[str, Any]:
-        """As JSON."""
-        return {name: dict(value) if isinstance(value, Mapping) else value
-                for name, value in asdict(self).items()}  # fmt: skip
-
 
 class Truth:
     """All items of the belt, however long it runs.
@@ -77,11 +69,6 @@ class Truth:
         self.turn_mm = turn_mm
         self.start_mm = start_mm
         self.longest_mm = max((item.along_mm for item in self._items), default=0.0)
-
-    @property
-    def first_turn(self) -> tuple[TrueItem, ...]:
-        """The items of the first turn, downstream first."""
-        return tuple(self._items)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -114,10 +101,3 @@ class Truth:
             s_mm=item.s_mm + turn * self.turn_mm,
             other=None if item.other is None else item.other + ids,
         )
-
-
-def write_truth(items: Iterable[TrueItem], path: Path) -> None:
-    """One item a line, as JSON."""
-    with path.open("w", encoding="utf-8") as file:
-        for item in items:
-            file.write(json.dumps(item.to_record(), ensure_ascii=False) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -242,25 +242,6 @@ class Video:
             write(page, route, x + chip + round(6 * unit), top, small, _FAINT)
             write(page, str(count), x, round(height * 0.40), large, WHITE)
             x -= gap
-
-
-def write_video(
-    path: Path,
-    scenes: Iterable[Scene],
-    frames_per_s: float = 30.0,
-    *,
-    routes: Sequence[str] = (),
-    codec: str | None = None,
-) -> str:
-    """Write a video of all scenes; see :class:`Video`.
-
-    Returns:
-        The codec's name.
-    """
-    with Video(path, frames_per_s, routes=routes, codec=codec) as video:
-        for scene in scenes:
-            video.add(scene)
-        return video.codec
 
 
 def find_spot(

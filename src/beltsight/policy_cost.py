@@ -1,4 +1,4 @@
-"""Many decisions at once, and what they would have cost: for studies and reports.
+"""What a policy would have cost on labelled photos, decided all at once: for studies.
 
 Three ways to decide are compared on the same labelled items: by the policy (:func:`route_all`), by
 the most probable answers (:meth:`beltsight.decide.Decider.most_probable_routes`), and by the policy
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from beltsight.decide import Decider, Reason, route_reasons
 from beltsight.errors import DatasetError, PolicyError
 from beltsight.least_cost import Array, Indices, are_probabilities, choose_routes
-from beltsight.policy import CONTAMINATION, DIRT, HAND_SORT, MATERIAL
+from beltsight.policy import HAND_SORT
+from beltsight.records import CONTAMINATION, DIRT, MATERIAL
 
 _RESAMPLES = 2000
 

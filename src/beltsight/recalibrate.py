@@ -22,11 +22,11 @@ from beltsight.errors import ConfigError, DatasetError, SplitError
 from beltsight.evaluation import Evaluation, SampleWatch, TaskResult, evaluate
 from beltsight.leak import LEAK_LIMIT, with_marks
 from beltsight.model import Model
+from beltsight.model_file import require_onnx, restate_card
 from beltsight.novelty import Novelty, refit_threshold
 from beltsight.purity import StreamChoices
 from beltsight.records import SPLITS
 from beltsight.threshold import purity_task, set_threshold
-from beltsight.train.export import restate_card
 
 # What a card states of a task that holds for one temperature only.
 _OF_TEMPERATURE = {"temperature", "ece", "calibration_error", "reliability"}
@@ -129,7 +129,9 @@ def recalibrate(
         DatasetError: no labels for a task of the model, or for the one whose purity is wanted.
         ConfigError: ``out`` is the model's own file, no such task, a purity that is no share, or a
             task alone, whose card names none.
+        MissingExtraError: the ``lab`` extra, whose onnx writes the file, is not installed.
     """
+    require_onnx("calibrating")
     _check(model, out, split, purity)
     targets = _targets(model.card.tasks, purity, task)
     dataset = data if isinstance(data, Dataset) else load_dataset(data)

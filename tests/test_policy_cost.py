@@ -12,14 +12,14 @@ from beltsight.decide import Decider, Reason, bind
 from beltsight.errors import DatasetError, PolicyError
 from beltsight.least_cost import Array, choose_routes
 from beltsight.policy import HAND_SORT
-from beltsight.records import Decision
-from beltsight.routing import (
+from beltsight.policy_cost import (
     ignore_contamination,
     mean_cost,
     realised_costs,
     route_all,
     true_routes,
 )
+from beltsight.records import Decision
 
 
 def draw(n: int, seed: int) -> tuple[dict[str, Array], dict[str, list[str | None]]]:

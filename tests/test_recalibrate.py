@@ -24,8 +24,8 @@ from beltsight.errors import ConfigError, SplitError
 from beltsight.evaluation import evaluate
 from beltsight.model import Model
 from beltsight.novelty import fit_novelty
+from beltsight.recalibrate import recalibrate
 from beltsight.threshold import set_threshold
-from beltsight.train.recalibrate import recalibrate
 
 COLOURS = {"red": (150, 120, 118), "green": (118, 150, 120), "blue": (120, 118, 150)}
 
