@@ -41,7 +41,7 @@ S = TypeVar("S", bound="Source | StoredPhoto")
 
 
 class Model:
-    """A model file ready to predict. Two threads may use one Model.
+    """A model file ready to predict, also from two threads. Arguments and ``tasks`` are attributes.
 
     Args:
         engine: computes the graph.
