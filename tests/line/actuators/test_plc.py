@@ -262,7 +262,7 @@ def test_kinds_are_read_by_their_name() -> None:
         ({}, "unknown kind of link None"),
         (5, "expected a table"),
         ({"kind": "simulated", "nam": "x"}, "did you mean 'name'"),
-        ({"kind": "simulated", "name": "a b"}, "name: String should match"),
+        ({"kind": "simulated", "name": "a b"}, "name: expected letters, digits"),
         ({"kind": "simulated", "plc": {"scan_ms": 0}}, "plc.scan_ms"),
     ],
 )
