@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -131,7 +132,7 @@ def test_a_run_is_not_overwritten(finished_run: Run, photoset: Path) -> None:
 
 
 def test_resume_needs_a_run(photoset: Path, tmp_path: Path) -> None:
-    with pytest.raises(ResumeError, match="no run to resume"):
+    with pytest.raises(ResumeError, match="holds no run"):
         run_training(photoset, tmp_path / "nothing", tiny(), resume=True)
 
 
@@ -180,14 +181,12 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_epoch(
 def test_a_full_disk_is_said_and_the_last_checkpoint_stays(
     photoset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from beltsight.train import checkpoint
-
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     def fill(event: Event) -> None:
         if isinstance(event, EpochDone) and event.epoch == 1:
-            monkeypatch.setattr(checkpoint, "save_file", full)
+            monkeypatch.setattr(os, "fsync", full)  # After the whole draft is written.
 
     with pytest.raises(TrainError, match=r"No space left on device.*--resume"):
         run_training(photoset, tmp_path / "x", tiny(), watch=fill)
