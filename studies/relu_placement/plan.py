@@ -22,7 +22,7 @@ from studies.relu_placement.model import Initialisation, Normalisation, Shape
 
 # A guess without looking errs so often, in percent: 10 digits, 6 materials, none rare.
 _CHANCE = {"mnist": 90.0, "trashnet": 100 * 5 / 6}
-_QUICK = {"photos": 300, "sizes": 2, "variants": 2, "epochs": 2, "batch_size": 32}
+_QUICK = {"photos": 200, "sizes": 2, "variants": 2, "epochs": 2, "batch_size": 32}
 
 
 class _Part(BaseModel):

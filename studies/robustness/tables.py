@@ -57,7 +57,9 @@ def task_table(results: Results, task: str) -> str:
         about = next(iter(each.values()))
         cells = [_cell(each.get(title), middle) for title in models]
         amount = f"{about['amounts'][middle]:g} {about['unit']}"
-        rows.append(f"| {about['title']} | {amount} | {' | '.join(cells)} |")
+        rows.append(
+            f"| {about['title']}{_of_fewer(lines, each)} | {amount} | {' | '.join(cells)} |"
+        )
     means = [_mean(lines, title) for title in models]
     rows.append(f"| **mean over changes** | - | {' | '.join(means)} |")
     return "\n".join(rows)
@@ -97,6 +99,17 @@ def _share(row: Mapping[str, Any]) -> str:
 def _plain(lines: Mapping[str, Any], title: str) -> str:
     rows = [each[title]["severities"][0] for each in lines.values() if title in each]
     return _share(max(rows, key=lambda row: row["n"])) if rows else "-"
+
+
+def _of_fewer(lines: Mapping[str, Any], each: Mapping[str, Any]) -> str:
+    """How many photos a change is asked of and how they are told unchanged, where not all are."""
+    firsts = [line["severities"][0] for line in each.values()]
+    every = max(line["severities"][0]["n"] for other in lines.values() for line in other.values())
+    if firsts[0]["n"] == every:
+        return ""
+    return (
+        f" ({firsts[0]['n']} photos, unchanged {', '.join(percent(f['accuracy']) for f in firsts)})"
+    )
 
 
 def _mean(lines: Mapping[str, Any], title: str) -> str:
