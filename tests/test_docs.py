@@ -123,6 +123,21 @@ def test_the_reference_names_the_whole_public_surface() -> None:
     assert set(beltsight.__all__) <= shown
 
 
+def test_a_class_of_a_module_stands_with_the_import_that_finds_it() -> None:
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    deeper = re.findall(r"(?m)^\.\. autoclass:: (beltsight(?:\.\w+)+)\.(\w+)$", text)
+    wanted = {(module, name) for module, name in deeper if module != "beltsight"}
+    assert wanted
+    shown = {
+        (node.module, alias.name)
+        for block in fences(text, "python")
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert wanted <= shown
+
+
 def test_every_page_is_in_the_contents_and_every_link_leads_somewhere() -> None:
     index = (DOCS / "index.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^([a-z-]+)$", fences(index, r"\{toctree\}")[0], flags=re.MULTILINE))

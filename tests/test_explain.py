@@ -133,6 +133,15 @@ def test_where_dirt_lies_is_shown_for_dirty_items_and_the_class_map_for_clean_on
     assert map_of(Prediction(None), task, "partly") is None
 
 
+def test_a_place_far_from_any_dirt_overflows_nothing() -> None:
+    task = TaskSpec("contamination", ("clean", "partly", "heavily"))
+    places = np.array([[-120.0, 0.0, 120.0]], np.float32)
+    with np.errstate(over="raise"):
+        shown = map_of(Prediction(None, places={task.name: places}), task, "partly")
+    assert shown is not None and shown.dtype == np.float32
+    assert shown[0] == pytest.approx([0, 0.5, 1])
+
+
 @pytest.mark.parametrize(
     ("task", "label", "said"),
     [("materail", None, "no task 'materail'"), ("material", "rde", "no class 'rde'")],

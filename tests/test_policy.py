@@ -122,6 +122,13 @@ def test_the_version_tells_contents_apart_and_not_how_they_are_written(tmp_path:
     assert re.fullmatch(r"default@1\+[0-9a-f]{8}", versions["other"])
 
 
+def test_the_order_of_entries_is_part_of_the_version() -> None:
+    costs = plant_values()["costs"]
+    listed = [("burn", 8), ("melt", 4)]
+    both = [plant(costs={**costs, "taken": {"pulp": dict(way)}}) for way in (listed, listed[::-1])]
+    assert both[0] == both[1] and both[0].full_version != both[1].full_version
+
+
 STREAMS = plant_values()["streams"]
 COSTS = {"wrong": 4, "hand_sort": 1}
 

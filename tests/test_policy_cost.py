@@ -224,3 +224,18 @@ def test_a_cost_however_large_makes_no_others_equal() -> None:
     rows = {**sure("paper", "partly"), "dirt": [0.999, 0.0, 0.001]}
     assert decision(rows).route != "pulp"
     assert decision(sure("paper")).route == "pulp"
+
+
+def test_a_least_cost_that_rounding_put_below_nothing_is_the_least() -> None:
+    right = np.array([[0.0, 1.0, -1e-12]])
+    costs = np.array([[0, 5, 5], [5, 0, 5], [1, 1, 1.0]])
+    chosen, cheapest = choose_routes(right, costs, np.array([0.9, 0.9, 0.0]), by_hand=2)
+    assert (chosen[0], cheapest[0]) == (1, 1)
+
+
+def test_a_photo_without_a_group_shows_an_item_of_its_own() -> None:
+    costs = np.array([1.0, 2.0, 3.0, 5.0])
+    found = mean_cost(costs, ["a", None, "a", None])
+    assert found == mean_cost(costs, ["a", "b", "a", "c"])
+    assert (found.n, found.n_items) == (4, 3)
+    assert mean_cost(costs, [None] * 4) == mean_cost(costs)

@@ -97,6 +97,7 @@ def test_records_differ_where_what_they_say_differs() -> None:
         ("material", ("glass", ""), "without a name"),
         ("", ("a", "b"), "cannot be named ''"),
         ("embedding", ("a", "b"), "cannot be named 'embedding'"),
+        ("photos", ("a", "b"), "cannot be named 'photos'"),
         ("material_map", ("a", "b"), "cannot be named 'material_map'"),
         ("dirt_places", ("a", "b"), "cannot be named 'dirt_places'"),
     ],

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -320,3 +322,49 @@ def test_what_cannot_be_measured_is_said(photos: Path, model: Model, tmp_path: P
     with pytest.raises(DatasetError, match="'rouge' is not a class"):
         measure_robustness(model, photos, "all", changes={"blur": [1.0]})
     assert all(change.title and change.unit for change in CHANGES.values())
+
+
+def test_a_photo_too_thin_for_a_change_is_passed_over(photos: Path, model: Model) -> None:
+    # Shrunk to 512 x 7 pixels it can be answered, and neither changed nor searched for an item.
+    cv2.imwrite(str(photos / "blue" / "thin.png"), np.full((16, 1200, 3), 90, np.uint8))
+    changes = {"contrast": [0.5], "occlusion": [0.5], "dirt": [0.2]}
+    record = measure_robustness(model, photos, "all", changes=changes)
+    assert record["n"] == 10
+    for change in changes:
+        rows = record["changes"][change]["tasks"]["material"]["severities"]
+        assert {row["n"] for row in rows} == {9}
+
+
+def test_a_name_that_is_not_utf_8_is_no_obstacle(photos: Path, model: Model) -> None:
+    try:
+        os.rename(photos / "red/0.png", os.fsencode(photos) + b"/red/caf\xe9.png")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    record = measure_robustness(model, photos, "all", changes={"noise": [8.0]})
+    rows = record["changes"]["noise"]["tasks"]["material"]["severities"]
+    assert [row["n"] for row in rows] == [9, 9]
+
+
+def test_a_change_without_an_amount_is_refused(photos: Path, model: Model) -> None:
+    with pytest.raises(ConfigError, match="blur: expected at least one amount"):
+        measure_robustness(model, photos, "all", changes={"blur": ()})
+
+
+def test_batches_are_those_asked_for_else_as_tuned(
+    photos: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    real = Model.outputs
+
+    def noting(self: Model, stacked: Any, names: Any, batch_size: int) -> Any:
+        sizes.append(batch_size)
+        assert len(stacked) <= batch_size
+        return real(self, stacked, names, batch_size)
+
+    monkeypatch.setattr(Model, "outputs", noting)
+    for tuned, asked, used in ((None, None, 16), (5, None, 5), (5, 2, 2)):
+        model.batch_size = tuned
+        sizes.clear()
+        changes = {"contrast": [0.5]}
+        measure_robustness(model, photos, "all", changes=changes, batch_size=asked)
+        assert set(sizes) == {used}

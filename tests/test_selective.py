@@ -261,3 +261,12 @@ def test_bad_input_is_named() -> None:
             choose_threshold(np.array([0.5]), np.array([1]), target)
     with pytest.raises(ConfigError, match=r"\(N, 3\) and N labels"):
         choose_thresholds(np.zeros((4, 2)), np.zeros(4, int), ("a", "b", "c"), 0.9)
+
+
+def test_a_target_next_to_all_is_not_rounded_to_it() -> None:
+    confidence = np.linspace(0.99995, 1, 9000)
+    correct = np.ones(9000, bool)
+    proved = choose_threshold(confidence, correct, 0.9996).statement
+    assert proved.startswith("99.96 % purity is certified with 95 % confidence at threshold")
+    few = choose_threshold(confidence[:50], correct[:50], 0.9996, confidence=0.9995).statement
+    assert few.startswith("99.96 % purity cannot be certified") and "99.95 % confidence" in few

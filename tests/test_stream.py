@@ -166,16 +166,32 @@ def test_few_photos_are_shared_among_the_streams(
     assert [len(batch) for batch in sorted(seen)] == sizes
 
 
-def test_what_ends_the_sources_comes_after_the_batches_before_it() -> None:
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("count", [0, 1, 3, 8, 10, 45])
+def test_what_ends_the_sources_comes_after_the_photos_before_it(count: int, threads: int) -> None:
     def broken() -> Any:
-        yield from map(numbered, range(5))
+        yield from map(numbered, range(count))
         raise DecodeError("the archive is cut off")
 
     got = []
     with pytest.raises(DecodeError, match="cut off"):
-        for _, outputs in stream(broken(), batch_size=4):
+        for _, outputs in stream(broken(), batch_size=16, threads=threads):
             got.append(int(outputs["n"][0]))
-    assert got == [0, 1, 2, 3]
+    assert got == list(range(count))
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_an_interrupt_of_the_sources_does_not_wait_for_the_batch_begun(threads: int) -> None:
+    def interrupted() -> Any:
+        yield from map(numbered, range(10))
+        raise KeyboardInterrupt
+
+    answers = stream(interrupted(), batch_size=4, threads=threads, streams=1)
+    got = []
+    with pytest.raises(KeyboardInterrupt):
+        for _, outputs in answers:
+            got.append(int(outputs["n"][0]))
+    assert got == ([0, 1, 2, 3, 4, 5, 6, 7] if threads == 1 else [])
 
 
 def test_reading_stays_a_few_batches_ahead() -> None:

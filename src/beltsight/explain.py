@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _FAINT = 0.05
 _STRONGEST_TINT = 0.72
 _SHOWN_PX = 1024
+_SURE = 60  # a logit; farther ones give the same share, and their exponentials overflow float32
 
 
 def heatmap(class_map: Floats, preparation: Preparation, photo_size: tuple[int, int]) -> Floats:
@@ -161,7 +162,8 @@ def map_of(prediction: Prediction, task: TaskSpec, label: str) -> Floats | None:
     """
     places = prediction.places.get(task.name)
     if places is not None and label != task.classes[0]:
-        return np.asarray(1 / (1 + np.exp(-places)), np.float32)
+        within = np.clip(places, -_SURE, _SURE)
+        return np.asarray(1 / (1 + np.exp(-within)), np.float32)
     maps = prediction.maps.get(task.name)
     return None if maps is None else np.asarray(maps[task.classes.index(label)])
 

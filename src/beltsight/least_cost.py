@@ -69,4 +69,5 @@ def are_probabilities(rows: Array) -> NDArray[np.bool_]:
 def _first_least(expected: Array) -> Indices:
     # Not by the largest cost: who writes a huge one for "never" must not make all others equal.
     least = expected.min(axis=1, keepdims=True)
-    return np.asarray((expected <= least * (1 + _SAME)).argmax(axis=1), np.int64)
+    # Rounding may put the least a little below 0, where a larger factor would leave none.
+    return np.asarray((expected <= least + np.abs(least) * _SAME).argmax(axis=1), np.int64)

@@ -133,7 +133,8 @@ class Policy(Strict):
     def full_version(self) -> str:
         """Name, version and the start of the content's SHA-256, such as ``default@1+0a1b2c3d``.
 
-        The content is what the policy says, not how its file is written.
+        The content is what the policy says, not how its file is written; but the order of what it
+        lists counts, even where it decides nothing, as in ``[costs.taken.a]``.
         """
         digest = hashlib.sha256(self.model_dump_json().encode()).hexdigest()
         return f"{self.name}@{self.version}+{digest[:8]}"

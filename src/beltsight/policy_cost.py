@@ -170,7 +170,8 @@ def mean_cost(
     Args:
         costs: float (N,), one per photo.
         groups: (N,) the item that each photo shows: all photos of an item are drawn together,
-            since they go right or wrong together. Each shows its own where left out.
+            since they go right or wrong together. Each shows its own where left out, and so does
+            a photo whose group is None.
         seed: of the resampling.
 
     Raises:
@@ -184,7 +185,7 @@ def mean_cost(
         raise DatasetError("no item to take the mean cost of; expected at least one")
     if groups is not None and len(groups) != len(costs):
         raise DatasetError(f"expected a group for each of {len(costs)} costs, got {len(groups)}")
-    places = np.arange(len(costs)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    places = np.arange(len(costs)) if groups is None else _numbered(groups)
     photos = np.bincount(places)
     sums = np.bincount(places, np.asarray(costs, np.float64)).round(9)
     # Few pairs are possible; how often each is drawn is all that a resample's mean depends on.
@@ -193,6 +194,17 @@ def mean_cost(
     drawn = rng.multinomial(len(photos), counts / len(photos), size=_RESAMPLES)
     low, high = np.percentile(drawn @ pairs[:, 0] / (drawn @ pairs[:, 1]), [2.5, 97.5])
     return MeanCost(float(np.mean(costs)), float(low), float(high), len(costs), len(photos))
+
+
+def _numbered(groups: Sequence[Any] | NDArray[Any]) -> Indices:
+    """The items by number from 0 up, each None an item of its own."""
+    is_known = np.array([group is not None for group in groups])
+    places = np.empty(len(groups), np.int64)
+    names, places[is_known] = np.unique(
+        [group for group in groups if group is not None], return_inverse=True
+    )
+    places[~is_known] = len(names) + np.arange((~is_known).sum())
+    return places
 
 
 def _check_probabilities(decider: Decider, probabilities: Mapping[str, Array]) -> int:

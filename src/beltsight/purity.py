@@ -86,7 +86,7 @@ class PurityChoice:
     @property
     def statement(self) -> str:
         """The result in plain words."""
-        target, sure = f"{_percent(self.target)} purity", _percent(self.confidence)
+        target, sure = f"{_asked(self.target)} purity", _asked(self.confidence)
         left_out = f"; {self.novel} of {self.n} are unlike anything seen" if self.novel else ""
         if self.certified:
             point = self.certified
@@ -112,8 +112,8 @@ class PurityChoice:
         most = "" if left >= fewest else f", and there are {left} in all"
         photos = "1 photo" if left == 1 else f"{left} photos"
         return (
-            f"{_percent(self.target)} purity cannot be certified with these {photos}: "
-            f"{_percent(self.confidence)} confidence needs at least {fewest} accepted without a "
+            f"{_asked(self.target)} purity cannot be certified with these {photos}: "
+            f"{_asked(self.confidence)} confidence needs at least {fewest} accepted without a "
             f"mistake, more with mistakes{most}"
         )
 
@@ -151,6 +151,11 @@ class StreamChoices:
         """As JSON holds it."""
         streams = {name: choice.to_record() for name, choice in self.per_class.items()}
         return {"overall": self.overall.to_record(), "per_class": streams}
+
+
+def _asked(share: float) -> str:
+    """To six digits: who asked for 99.96 % did not ask for all."""
+    return f"{100 * share:.6g} %"
 
 
 def _percent(share: float) -> str:

@@ -27,7 +27,8 @@ CLEAN, NO_DIRT = "clean", "none"
 
 
 V = TypeVar("V")
-_RESERVED = "embedding"  # names of the model file's other outputs
+PHOTOS = "photos"  # the model file's input
+_RESERVED = (PHOTOS, "embedding")  # and its other outputs
 MAP_END, PLACES_END = "_map", "_places"  # beside each task's own
 _RESERVED_ENDS = (MAP_END, PLACES_END)
 
@@ -61,7 +62,7 @@ class TaskSpec:
 
     Raises:
         TaxonomyError: fewer than two classes, a class named twice or not at all, or a name
-            that the model file needs for another output.
+            that the model file needs for its input or another output.
     """
 
     name: str
@@ -69,10 +70,11 @@ class TaskSpec:
     ordered: bool = False
 
     def __post_init__(self) -> None:
-        if not self.name or self.name == _RESERVED or self.name.endswith(_RESERVED_ENDS):
+        if not self.name or self.name in _RESERVED or self.name.endswith(_RESERVED_ENDS):
             raise TaxonomyError(
                 f"a task cannot be named {self.name!r}: expected a name that is not empty, is not "
-                f"{_RESERVED!r} and does not end in {' or '.join(map(repr, _RESERVED_ENDS))}"
+                f"{' or '.join(map(repr, _RESERVED))} and does not end in "
+                f"{' or '.join(map(repr, _RESERVED_ENDS))}"
             )
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
             raise TaxonomyError(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from beltsight.answered import NOT_ASKED, Answered, make_folder, read_answers, write_answers
 from beltsight.card import content_hash
 from beltsight.dataset.index import Dataset, load_dataset
-from beltsight.errors import DatasetError, ImageError
+from beltsight.errors import ConfigError, DatasetError, ImageError
 from beltsight.evaluation import items_of, labelled_samples
 from beltsight.image import read_photo_bytes
 from beltsight.image_small import decode_at_most
@@ -39,6 +39,7 @@ __all__ = ["CHANGES", "SIDE_PX", "change_photo", "find_others", "measure_robustn
 
 SIDE_PX = 512
 _PLAIN = "plain"
+_BATCH_SIZE = 16
 _ITEM_SHARES = (0.03, 0.7)  # of the photo, that an item may take
 _OTHERS = 24
 _SOLID = 0.3  # least part of its box that an item takes which is laid over another
@@ -56,11 +57,14 @@ def measure_robustness(
     *,
     changes: Mapping[str, Sequence[float]] | None = None,
     seed: int = 0,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     keep: Path | None = None,
     progress: Progress = lambda change, done, total: None,
 ) -> dict[str, Any]:
     """Accuracy of each task against the severity of each change.
+
+    Photos of which a change cannot be made are passed over in its figures: those with a side under
+    8 pixels and, where it needs one, those whose item has no outline that can be trusted.
 
     Args:
         model: a model or its file.
@@ -69,7 +73,7 @@ def measure_robustness(
         split: ``test``, ``val``, ``train`` or ``all``.
         changes: amounts by change, mild to severe; all of :data:`CHANGES` by default.
         seed: of what is drawn; each photo draws its own, the same for all amounts of a change.
-        batch_size: photos per call of the engine.
+        batch_size: photos per call of the engine; by default as tuned, else 16.
         keep: a folder for the answers to each change: a call that was interrupted goes on, and
             one with the same model, photos (byte for byte) and amounts asks nothing again.
         progress: called with (change, photos done, photos in all).
@@ -81,21 +85,19 @@ def measure_robustness(
         the neutral one. ``left_out``: changes without a photo to ask (:data:`WHY_LEFT_OUT`).
 
     Raises:
-        ConfigError: an unknown change or an impossible amount.
+        ConfigError: an unknown change, one without an amount, or an impossible amount.
         SplitError: as :func:`beltsight.evaluate`.
         DatasetError: no photo with a label that the model can answer, or none readable.
     """
     model = model if isinstance(model, Model) else Model.load(model)
     dataset = (data if isinstance(data, Dataset) else load_dataset(data)).select(split)
     wanted = {name: tuple(c.amounts) for name, c in CHANGES.items()} if changes is None else changes
-    for name, amounts in wanted.items():
-        check_change(name)
-        for amount in amounts:
-            check_change(name, amount)
+    _check_changes(wanted)
     samples = labelled_samples(dataset, model)
     if split == "test":
         refuse_known(dataset, find_leak(dataset, samples, model.card), len(samples))
-    asking = _Asking(model, dataset, samples, seed, batch_size, progress)
+    size = (model.batch_size or _BATCH_SIZE) if batch_size is None else batch_size
+    asking = _Asking(model, dataset, samples, seed, size, progress)
     plain = _kept(keep, asking, _PLAIN, (0.0,))
     if all((rows == NOT_ASKED).all() for rows in plain.answers.values()):
         raise DatasetError(f"{dataset.root}: none of {len(samples)} photos could be read")
@@ -192,17 +194,30 @@ class _Asking:
         for place, sample in enumerate(self.samples):
             self.progress(change, place + 1, len(self.samples))
             try:
-                photo = decode_at_most(sample.path, SIDE_PX)
-            except ImageError:
+                made = self._made(change, amounts, sample, others)
+            except ImageError:  # it cannot be read, or is too small for the change
                 continue
-            if change == _PLAIN:
-                yield 0, place, Changed(photo, {})
-                continue
-            name = self.dataset.shown_path(sample).encode()
-            seed = (self.seed, zlib.crc32(name), zlib.crc32(change.encode()))
-            scene = self._scene(change, sample, photo, others, seed)
-            for step, amount in enumerate(amounts if scene is not None else ()):
-                yield step, place, change_photo(photo, change, amount, seed, **(scene or {}))
+            for step, changed in enumerate(made):
+                yield step, place, changed
+
+    def _made(
+        self,
+        change: str,
+        amounts: tuple[float, ...],
+        sample: Sample,
+        others: Sequence[tuple[Sample, CutOut]],
+    ) -> list[Changed]:
+        """The photo at each amount, all or none of them, so that all are about the same photos."""
+        photo = decode_at_most(sample.path, SIDE_PX)
+        if change == _PLAIN:
+            return [Changed(photo, {})]
+        # Not every name is UTF-8, and none is a reason to stop.
+        name = self.dataset.shown_path(sample).encode(errors="surrogatepass")
+        seed = (self.seed, zlib.crc32(name), zlib.crc32(change.encode()))
+        scene = self._scene(change, sample, photo, others, seed)
+        if scene is None:
+            return []
+        return [change_photo(photo, change, amount, seed, **scene) for amount in amounts]
 
     def _scene(
         self,
@@ -227,6 +242,15 @@ class _Asking:
             return None
         choice = int(np.random.default_rng(seed).integers(max(1, len(strange))))
         return {"fill": fill, "item": item, "other": strange[choice] if strange else None}
+
+
+def _check_changes(changes: Mapping[str, Sequence[float]]) -> None:
+    for name, amounts in changes.items():
+        check_change(name)
+        if not len(amounts):
+            raise ConfigError(f"{name}: expected at least one amount, got none")
+        for amount in amounts:
+            check_change(name, amount)
 
 
 def _class_of(sample: Sample) -> str:
@@ -336,9 +360,9 @@ def _try_cut_out(sample: Sample) -> CutOut | None:
     """The photo's item, where it can be seen as a thing of its own."""
     try:
         photo = decode_at_most(sample.path, SIDE_PX)
-    except ImageError:
+        mask = _item_mask(photo)
+    except ImageError:  # it cannot be read, or is too small to hold an item
         return None
-    mask = _item_mask(photo)
     if mask is None:
         return None
     item = cut_out(photo, mask)

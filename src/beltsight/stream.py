@@ -98,6 +98,7 @@ class _Batches(Generic[S]):
         self._room_bytes = max(_HELD_BYTES, _HELD_BYTES_OF_A_BATCH * ahead)
         self._most_bytes = min(_MOST_BYTES_OF_A_BATCH, self._room_bytes // ahead)
         self._held_bytes = 0
+        self._problem: Exception | None = None  # what ended the sources
 
     def __iter__(self) -> Iterator[list[S]]:
         photos, size = self._begun()
@@ -111,6 +112,8 @@ class _Batches(Generic[S]):
                 batch, batch_bytes = [], 0
         if batch:
             yield batch
+        if self._problem is not None:
+            raise self._problem
 
     def _begun(self) -> tuple[Iterator[S], int]:
         """All photos, and how many to a batch: where there are few, a share for each stream."""
@@ -118,30 +121,25 @@ class _Batches(Generic[S]):
         if self._shares == 1:
             return photos, self._size
         first: list[S] = []
-        try:
-            for photo in islice(photos, self._shares * self._size):
-                first.append(photo)
-                if self._held_bytes > self._most_bytes:
-                    return chain(first, photos), self._size
-        except Exception as problem:  # comes at its turn: those before it are answered
-            return chain(first, _raised(problem)), self._size
+        for photo in islice(photos, self._shares * self._size):
+            first.append(photo)
+            if self._held_bytes > self._most_bytes:
+                return chain(first, photos), self._size
         return chain(first, photos), min(self._size, max(1, ceil(len(first) / self._shares)))
 
     def _read(self) -> Iterator[S]:
-        for photo in self._sources:
-            self._held_bytes += _bytes_of(photo)
-            yield photo
+        try:
+            for photo in self._sources:
+                self._held_bytes += _bytes_of(photo)
+                yield photo
+        except Exception as problem:  # comes at its turn: the photos before it are answered
+            self._problem = problem
 
     def has_room(self) -> bool:
         return self._held_bytes < self._room_bytes
 
     def let_go(self, rows: Iterable[tuple[S, object]]) -> None:
         self._held_bytes -= sum(_bytes_of(source) for source, _ in rows)
-
-
-def _raised(problem: Exception) -> Iterator[S]:
-    raise problem
-    yield  # which makes it an iterator
 
 
 def _bytes_of(source: Source | StoredPhoto) -> int:

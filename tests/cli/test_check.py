@@ -72,6 +72,7 @@ def test_what_cannot_be_checked(data: Path, tmp_path: Path) -> None:
         (("check", data, "--taxonomy", tmp_path / "none.toml"), None, "no such file"),
         (("check", data, "--model", tmp_path / "none.onnx"), 1, "none.onnx"),
         (("check",), 2, "Missing argument"),
+        (("check", data, "--seed", -1), 2, "--seed"),
         (("check", data, "--html", data / "glass/000.jpg/x.html"), 1, "cannot be written"),
     ):
         run = beltsight(*arguments)

@@ -18,8 +18,10 @@ from tests.tiny import CLASSES, paint, tiny_card, tiny_training, write_tiny
 
 from beltsight.card import TaskCard, content_hash
 from beltsight.config import ASSETS
+from beltsight.errors import DatasetError
 from beltsight.image import decode
 from beltsight.novelty import fit_novelty
+from beltsight.robustness import measure_robustness
 from beltsight.stream import stream_outputs
 from beltsight.tuned import Choice, Tuning, forget_tuning, machine_key, save_tuning
 
@@ -302,3 +304,34 @@ def test_robustness_on_request(model: Path, data: Path, tmp_path: Path) -> None:
     assert list((out / "robustness").glob("*.npz"))
     plain = beltsight("evaluate", model, data, "--json").json
     assert plain["robustness"] is None
+
+
+def test_the_report_is_there_where_robustness_fails(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, **__: Any) -> Any:
+        raise DatasetError("the disk went away")
+
+    monkeypatch.setattr("beltsight.robustness.measure_robustness", failing)
+    out = tmp_path / "out"
+    result = beltsight("evaluate", model, data, "--robustness", "--out", out)
+    assert result.status == 1 and "the disk went away" in result.err
+    record = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    assert record["robustness"] is None and record["n"] == 12
+    assert (out / "index.html").is_file()
+
+
+def test_robustness_is_asked_in_the_batches_asked_for(
+    model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def noting(*arguments: Any, batch_size: int, **options: Any) -> Any:
+        sizes.append(batch_size)
+        options |= {"changes": {"contrast": [0.5]}, "batch_size": batch_size}
+        return measure_robustness(*arguments, **options)
+
+    monkeypatch.setattr("beltsight.robustness.measure_robustness", noting)
+    result = beltsight("evaluate", model, data, "--robustness", "--batch-size", 3)
+    assert result.status == 0, result.err
+    assert sizes == [3]

@@ -56,6 +56,7 @@ def test_wrong_use(model: Path, data: Path, tmp_path: Path) -> None:
     assert beltsight("quantize", model, data, "--out", model).status == 2
     assert beltsight("quantize", model, data, "--out", out, "--weight-bits", 4).status == 2
     assert beltsight("quantize", model, data, "--out", out, "--split", "test").status == 2
+    assert beltsight("quantize", model, data, "--out", out, "--seed", -1).status == 2
     assert beltsight("quantize", model, tmp_path / "none", "--out", out).status == 1
     nothing = beltsight("quantize", write_tiny(tmp_path / "t.onnx"), data, "--out", out)
     assert nothing.status == 1 and "int8 would change nothing" in nothing.err

@@ -57,3 +57,11 @@ def test_a_soiled_data_set_is_written_and_summed_up(tmp_path: Path) -> None:
     (tmp_path / "items" / "labels.csv").write_text(labels, encoding="utf-8")
     fewer_columns = spawn(*call, str(tmp_path / "columns"), "--copies", "1")
     assert fewer_columns.returncode == 0 and "the columns colour; to keep" in fewer_columns.stderr
+
+
+def test_a_seed_below_nothing_is_refused_before_the_folder_is_begun(
+    items: Path, tmp_path: Path
+) -> None:
+    done = beltsight("soil", items, "--out", tmp_path / "new", "--seed", -1)
+    assert done.status == 2 and "--seed" in done.err
+    assert not (tmp_path / "new").exists()

@@ -63,6 +63,7 @@ def test_what_cannot_be_split(data: Path, tmp_path: Path) -> None:
     (tmp_path / "beside").mkdir()
     for arguments, status, message in (
         (("split", data, "--val", 0.6, "--test", 0.4), 2, "leave some for training"),
+        (("split", data, "--seed", -1), 2, "--seed"),
         (("split", tmp_path / "few"), 1, "class 'metal' of material has 1 separate photos"),
         (("split", data, "--out", tmp_path / "beside/s.csv"), 1, "does not lie below"),
         (("split", tmp_path / "none"), 1, "no such folder or CSV"),

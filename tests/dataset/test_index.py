@@ -75,6 +75,7 @@ DAMAGED: dict[str, tuple[str | bytes, str]] = {
     "no path": ("name,material\na,glass\n", "no column 'path' or 'file'; it has name, material"),
     "no task": ("path,shape\na.jpg,round\n", r"name the label columns with --task \(it has shape"),
     "column twice": ("path,material,material\na.jpg,glass,x\n", "two columns are called"),
+    "column twice in capitals": ("path,Material,material\na.jpg,x,glass\n", "called 'material'"),
     "cell too many": (HEADER + "a.jpg,glass,train,x\n", "line 2: 4 cells, but the header has 3"),
     "cell too few": (HEADER + ROWS + "c.jpg\n", "line 4: 1 cells"),
     "photo twice": (HEADER + ROWS + "./a.jpg,glass,val\n", r"line 4: a\.jpg stands in line 2"),
@@ -94,6 +95,9 @@ DAMAGED: dict[str, tuple[str | bytes, str]] = {
     "no labels": ("path,material\na.jpg,\nb.jpg,\n", "not one photo has a label for material"),
     "no photos": (HEADER + "y.jpg,glass,\nz.jpg,paper,\n", r"not one of its 2 photos is .*y\.jpg"),
     "capitals only": ("path,material\na.jpg,Glass\nb.jpg,glass\n", "'Glass' and 'glass'"),
+    "accents": ("path,material\na.jpg,caf\u00e9\nb.jpg,cafe\u0301\n", "how accents are stored"),
+    "space before a quote": (HEADER + 'a.jpg,glass,\n"b.jpg", "metal",\n', 'line 3: "metal" has a'),
+    "a path behind a space": (HEADER + ' "a.jpg",glass,\n', r'line 2: "a\.jpg" has a space before'),
 }  # fmt: skip
 
 

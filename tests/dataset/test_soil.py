@@ -10,7 +10,8 @@ import pytest
 from tests.cli.program import beltsight as command
 
 import beltsight
-from beltsight.dataset.soil import SoilOptions, check_levels, mask_name, soil_dataset
+from beltsight.dataset.soil import SoilOptions, mask_name, soil_dataset
+from beltsight.dataset.soil_checks import check_levels
 from beltsight.errors import ConfigError, DatasetError, TaxonomyError
 from beltsight.records import Photo
 from beltsight.scene import load_dirt_settings
@@ -205,6 +206,8 @@ def test_work_that_cannot_be_done_is_said(items: Path, tmp_path: Path) -> None:
     dataset = beltsight.load_dataset(items)
     with pytest.raises(ConfigError, match="copies must be 1 to 1000, got 0"):
         SoilOptions(copies=0)
+    with pytest.raises(ConfigError, match="seed must be 0 or more, got -1"):
+        SoilOptions(seed=-1)
     with pytest.raises(ConfigError, match="gresae"):
         soil_dataset(dataset, tmp_path / "a", SoilOptions(kinds=("gresae",)))
     (tmp_path / "b").mkdir()

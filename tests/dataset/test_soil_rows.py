@@ -130,3 +130,26 @@ def test_no_draft_of_the_labels_is_left(
     assert sorted(p.name for p in (tmp_path / "x").iterdir()) == [
         "images", "rows.part.jsonl", "soil.json",
     ]  # fmt: skip
+
+
+def test_a_made_photo_never_takes_the_place_of_one_that_is_kept(
+    items: Path, tmp_path: Path
+) -> None:
+    once, again = tmp_path / "once", tmp_path / "again"
+    soil_dataset(beltsight.load_dataset(items), once, ONE)
+    said = r"images/glass/0\.png\.0\.jpg is kept.* soil the photos as they were"
+    with pytest.raises(DatasetError, match=said):
+        soil_dataset(beltsight.load_dataset(once), again, ONE)
+    assert not again.exists()
+    # The made ones alone are in nobody's way.
+    soil_dataset(beltsight.load_dataset(items), tmp_path / "made", SoilOptions(copies=1))
+    soil_dataset(beltsight.load_dataset(tmp_path / "made"), again, ONE)
+    paths = [row["path"] for row in read_rows(again)]
+    assert len(set(paths)) == len(paths) > 6
+
+
+def test_a_photo_too_small_for_an_item_is_kept(items: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(items / "glass/tiny.png"), np.full((6, 9, 3), 90, np.uint8))
+    done = soil_dataset(beltsight.load_dataset(items), tmp_path / "x", ONE)
+    assert done.unreadable == () and done.usable["glass"] == (3, 4)
+    assert "images/glass/tiny.png" in {row["path"] for row in read_rows(tmp_path / "x")}

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +103,110 @@ def test_assignment_keeps_parts_whole_and_shares(seed: int) -> None:
                 for s, c in zip(samples, chosen, strict=True)
             )
             assert abs(have - share * total) <= largest + 2, (label, split)
+
+
+def sessions(classes: int, sizes: Sequence[int]) -> tuple[list[Sample], list[int]]:
+    """Classes whose photos come in sessions of these sizes, each a part."""
+    samples: list[Sample] = []
+    parts: list[int] = []
+    for number, size in enumerate(size for _ in range(classes) for size in sizes):
+        for _ in range(size):
+            samples.append(Sample(Path(f"{len(samples)}.jpg"), {"m": f"m{number // len(sizes)}"}))
+            parts.append(number)
+    return samples, parts
+
+
+def photos_per_split(samples: Sequence[Sample], chosen: Sequence[str]) -> dict[str, Counter[str]]:
+    """Per class of the task m, photos per split."""
+    counts: dict[str, Counter[str]] = {}
+    for sample, split in zip(samples, chosen, strict=True):
+        counts.setdefault(sample.labels["m"], Counter())[split] += 1
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("classes", "sizes", "expected"),
+    [
+        (6, (100, 10, 10), [100, 10, 10]),
+        (2, (100, 10, 10), [100, 10, 10]),
+        (4, (60, 20, 10, 10), [70, 20, 10]),
+        (3, (14, *[2] * 43), [70, 16, 14]),  # one that fits val or test would be all of it
+    ],
+)
+def test_large_sessions_are_learned_from(
+    classes: int, sizes: tuple[int, ...], expected: list[int]
+) -> None:
+    samples, parts = sessions(classes, sizes)
+    for seed in range(5):
+        chosen = assign(samples, parts, SHARES, seed)
+        large = [parts.index(number) for number in range(0, parts[-1] + 1, len(sizes))]
+        assert {chosen[place] for place in large} == {"train"}
+        for label, found in photos_per_split(samples, chosen).items():
+            assert np.abs(np.subtract(sorted(found.values()), sorted(expected))).max() <= 2, label
+
+
+@pytest.mark.parametrize(("n", "val"), [(2, 1), (3, 1), (50, 8)])
+def test_photos_alone_are_held_out_in_proportion(n: int, val: int) -> None:
+    samples, parts = sessions(1, [1] * n)
+    chosen = assign(samples, parts, {"train": 0.85, "val": 0.15}, 0)
+    assert Counter(chosen) == {"train": n - val, "val": val}
+
+
+def test_the_photos_held_out_by_published_runs_stay_those() -> None:
+    """The transfer study held out part of 3,000 photos without twins; its figures rest on them."""
+    samples, parts = sessions(2, [1] * 1500)
+    chosen = assign(samples, parts, {"train": 0.85, "val": 0.15}, 0)
+    digest = hashlib.sha256(" ".join(chosen).encode()).hexdigest()
+    assert digest.startswith("be370444ea72a5fde8122fb400b58b11")
+
+
+def random_groups(seed: int, tasks: int) -> tuple[list[Sample], list[int]]:
+    """Groups of 1 to 60 photos: a class of the first task, a mixture of the second's."""
+    rng = np.random.default_rng(seed)
+    samples: list[Sample] = []
+    parts: list[int] = []
+    for label in range(int(rng.integers(2, 7))):
+        for _ in range(int(rng.integers(3, 12))):
+            part = parts[-1] + 1 if parts else 0
+            usual = int(rng.integers(5))
+            for _ in range(int(rng.choice([1, 1, 1, 2, 3, 8, int(rng.integers(1, 60))]))):
+                labels = {"m": f"m{label}"}
+                if tasks > 1 and rng.random() < 0.8:
+                    labels["n"] = f"n{usual if rng.random() < 0.5 else rng.integers(5)}"
+                samples.append(Sample(Path(f"{len(samples)}.jpg"), labels))
+                parts.append(part)
+    return samples, parts
+
+
+@pytest.mark.parametrize("shares", [SHARES, {"train": 0.85, "val": 0.15}])
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_no_class_with_parts_enough_lacks_a_split(tasks: int, shares: dict[str, float]) -> None:
+    asked = 0
+    for seed in range(60):
+        samples, parts = random_groups(seed, tasks)
+        held: dict[tuple[str, str], set[int]] = {}
+        reached: dict[tuple[str, str], set[str]] = {}
+        chosen = assign(samples, parts, shares, seed)
+        for sample, part, split in zip(samples, parts, chosen, strict=True):
+            for pair in sample.labels.items():
+                held.setdefault(pair, set()).add(part)
+                reached.setdefault(pair, set()).add(split)
+        if all(len(own) >= len(shares) for own in held.values()):
+            asked += 1
+            assert {p: got for p, got in reached.items() if len(got) < len(shares)} == {}, seed
+    assert asked > 40
+
+
+def test_a_class_that_cannot_reach_every_split_costs_no_other_class_one() -> None:
+    """n has few in two parts, the largest of m0 and of m1, and there are three splits."""
+    samples, parts = sessions(3, (5, 4, 3))
+    samples = [
+        replace(s, labels={**s.labels, "n": "few" if part in (0, 3) else "many"})
+        for s, part in zip(samples, parts, strict=True)
+    ]
+    chosen = assign(samples, parts, SHARES, 0)
+    assert all(len(found) == 3 for found in photos_per_split(samples, chosen).values())
+    assert len({c for s, c in zip(samples, chosen, strict=True) if s.labels["n"] == "few"}) == 2
 
 
 def test_every_class_reaches_every_split_where_it_has_three_parts() -> None:

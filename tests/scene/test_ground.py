@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.scene.drawn import draw_scene
 
+from beltsight.config import ASSETS
 from beltsight.errors import ImageError
-from beltsight.image import Preparation, letterbox_box, prepare
+from beltsight.image import Preparation, decode, letterbox_box, prepare
 from beltsight.records import Floats
 from beltsight.scene import clear_background, find_foreground, inner_box
 from beltsight.scene.ground import fit_surface
@@ -64,6 +67,28 @@ def test_a_cleared_photo_keeps_what_is_far_from_the_item() -> None:
     cleared = clear_background(scene.photo, mask)
     assert np.array_equal(cleared[:, :40], scene.photo[:, :40])
     assert not np.array_equal(cleared, scene.photo)
+
+
+def blur_of_all_pixels(values: Floats, inside: NDArray[np.bool_], sigma_px: float) -> Floats:
+    """The mean of the pixels inside, at the photo's own resolution however wide it is."""
+    weight = inside.astype(np.float32)
+    total = cv2.GaussianBlur(values * weight[:, :, None], (0, 0), sigma_px)
+    share = cv2.GaussianBlur(weight, (0, 0), sigma_px)
+    return np.asarray(total / np.maximum(share, 1e-6)[:, :, None], np.float32)
+
+
+@pytest.mark.parametrize(("scale", "least", "most"), [(1, 0, 0), (2.5, 1, 3)])
+def test_a_large_photo_is_cleared_on_a_coarser_grid_to_the_same_end(
+    monkeypatch: pytest.MonkeyPatch, scale: float, least: int, most: int
+) -> None:
+    small = decode(ASSETS / "demo/trash/trash101.jpg")
+    photo = np.asarray(cv2.resize(small, None, fx=scale, fy=scale), np.uint8)
+    mask = find_foreground(photo).mask
+    cleared = clear_background(photo, mask).astype(int)
+    monkeypatch.setattr("beltsight.scene.ground._blur_inside", blur_of_all_pixels)
+    off = np.abs(cleared - clear_background(photo, mask))
+    assert least <= off.max() <= most
+    assert off.mean() < 0.05
 
 
 def test_nothing_or_all_to_clear_gives_a_copy() -> None:

@@ -43,6 +43,13 @@ def test_each_class_is_drawn_equally_often(balance: str) -> None:
     assert torch.allclose(weights[:3].sum(), weights[3])
 
 
+@pytest.mark.parametrize("balance", ["copies", "synthesis"])
+def test_photos_without_a_label_come_as_often_as_in_a_plain_draw(balance: str) -> None:
+    weights = draw_weights(np.array([0] * 90 + [1] * 10 + [-1] * 300), balance)
+    assert weights is not None
+    assert float(weights[100:].sum() / weights.sum()) == pytest.approx(0.75)
+
+
 def test_confused_classes_are_those_below_the_mean_f1() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 5, 300)

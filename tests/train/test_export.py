@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +14,7 @@ import beltsight
 from beltsight.errors import ParityError
 from beltsight.model import Model
 from beltsight.records import TaskSpec
-from beltsight.train.export import check_parity, export_graph, make_engine
+from beltsight.train.export import ExportGraph, check_parity, export_graph, make_engine
 from beltsight.train.network import Network, build_network
 from beltsight.train.run import Run
 
@@ -64,6 +66,18 @@ def test_the_graph_agrees_with_the_network(
     assert parity.n == 70 and parity.label_changes == 0 and parity.max_logit_gap < 1e-3
 
 
+def test_a_task_may_be_called_as_the_exporter_calls_a_value(photos: np.ndarray) -> None:
+    names = ("relu", "sub", "mean", "permute", "val_0", "network.heads.0.bias", "batch", "0")
+    tasks = [TaskSpec(name, ("a", "b", "c")[: 2 + index % 2]) for index, name in enumerate(names)]
+    torch.manual_seed(0)
+    network = build_network(tiny(), tasks).eval()
+    graph = export_graph(network, (64, 64))
+    onnx.checker.check_model(graph, full_check=True)
+    engine = make_engine(graph, 1)
+    assert list(engine.outputs) == list(ExportGraph(network).names)
+    check_parity(network, engine, photos[:4])
+
+
 def test_a_map_is_the_logit_spread_over_the_photo(
     network: Network, graph: onnx.ModelProto, photos: np.ndarray
 ) -> None:
@@ -86,6 +100,38 @@ def test_export_is_refused_where_graph_and_network_differ(
             tensor.CopyFrom(onnx.numpy_helper.from_array(value, name))
     with pytest.raises(ParityError, match="material of onnxruntime-cpu differs"):
         check_parity(network, make_engine(spoiled, 1), photos)
+
+
+class Shifted:
+    """Says what the network says, but for two logits of the first photo, drawn together."""
+
+    name = "shifted"
+
+    def __init__(self, network: Network, by: float) -> None:
+        self._graph, self._by = ExportGraph(network), by
+
+    @torch.no_grad()
+    def run(self, photos: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        values = self._graph(torch.from_numpy(photos))
+        out = {name: value.numpy().copy() for name, value in zip(names, values, strict=True)}
+        out["material"][0, :2] += (self._by, -self._by)
+        return out
+
+
+@pytest.mark.parametrize(("margin", "by", "refused"), [(5e-4, 4e-4, False), (15e-4, 9e-4, True)])
+def test_another_label_is_refused_but_where_the_network_is_torn(
+    margin: float, by: float, refused: bool, photos: np.ndarray
+) -> None:
+    network = build_network(tiny(), TASKS).eval()
+    with torch.no_grad():
+        network.head("material").weight.zero_()
+        network.head("material").bias.copy_(torch.tensor([0.0, margin, -1.0]))
+    engine: Any = Shifted(network, by)
+    if refused:
+        with pytest.raises(ParityError, match="1 of 4 photos get another label"):
+            check_parity(network, engine, photos[:4])
+    else:
+        assert check_parity(network, engine, photos[:4]).label_changes == 1
 
 
 def test_a_refused_export_leaves_no_file(

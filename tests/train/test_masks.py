@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import threading
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +18,7 @@ from tests.train.tiny_settings import tiny
 
 import beltsight
 from beltsight.errors import BeltsightError, ConfigError, DatasetError, ResumeError
+from beltsight.train import photos
 from beltsight.train.augment import STRENGTHS, make_augmentation
 from beltsight.train.loop import BatchDone, Event
 from beltsight.train.loss import place_loss
@@ -84,6 +87,47 @@ def test_masks_are_letterboxed_as_their_photos(soiled: Path, tmp_path: Path) -> 
         dark = pixels.max(axis=2) < 60
         assert ((mask > 128) == dark).mean() > 0.97
         assert dark.any() == (sample.labels["contamination"] == "heavily")
+
+
+def test_masks_are_prepared_as_photos_are_and_counted(
+    soiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = beltsight.load_dataset(soiled)
+    (soiled / "0.png").write_bytes(b"no picture")
+    preparation, told, threads = tiny(image_size=32).preparation, [], set()
+    honest = photos._prepare_mask
+
+    def note(*given: Any, **named: Any) -> NDArray[np.uint8]:
+        threads.add(threading.get_ident())
+        return honest(*given, **named)
+
+    monkeypatch.setattr(photos, "_prepare_mask", note)
+    monkeypatch.setattr(photos, "usable_cores", lambda: 2)
+    prepared = prepare_photos(
+        dataset.samples, dataset.tasks, preparation, tmp_path / "x",
+        masks=True, skip_unreadable=True, progress=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    masks = prepared.known_masks()
+    assert masks is not None and len(masks) == 19
+    for sample, mask in zip(prepared.samples, masks, strict=True):
+        np.testing.assert_array_equal(mask, honest(sample, preparation))
+    assert threading.get_ident() not in threads
+    # 20 photos, then 19 masks: what belongs to no photo that can be read needs no time.
+    assert told == [(n, 40) for n in (*range(1, 21), *range(22, 41))]
+
+
+def test_a_run_counts_masks_among_what_it_prepares(soiled: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+
+    def stop(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(
+            soiled, tmp_path / "x", tiny(stages=(LEARN_ALL,), mask_weight=1.0), watch=stop,
+            preparing=lambda done, total: told.append((done, total)),
+        )  # fmt: skip
+    assert told == [(n, 36) for n in range(1, 37)]  # 16 photos, their masks, 4 to validate on
 
 
 def test_a_mask_of_another_size_is_refused(soiled: Path, tmp_path: Path) -> None:

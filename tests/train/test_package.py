@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tests.tiny import tiny_card
 from tests.train.tiny_settings import tiny
 
 import beltsight
 from beltsight.card import GoldenCard, TaskCard, content_hash, is_marked, unpack_marks
+from beltsight.errors import DatasetError, TrainError
 from beltsight.model import Model
-from beltsight.train.package import with_purity
+from beltsight.train.package import About, with_purity
 from beltsight.train.run import Run, run_training
 
 
@@ -52,6 +57,44 @@ def test_a_wanted_purity_becomes_a_threshold(photoset: Path, tmp_path: Path) -> 
     right = probabilities.argmax(axis=1) == evaluation.tasks["material"].labels
     assert (accepted.sum(), right[accepted].sum()) == (task.purity.accepted, task.purity.right)
     assert task.purity.accepted == 0 or task.purity.right / task.purity.accepted >= 0.9
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_no_text_stand_in_the_card_with_escapes(
+    photoset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    shutil.copytree(photoset, tmp_path / f"data-{odd}")
+    (tmp_path / f"run-{odd}").mkdir()
+    monkeypatch.chdir(tmp_path / f"run-{odd}")
+    stages = ({"learn": "heads", "epochs": 1, "learning_rate": 0.01},)
+    about = About(notice=odd)
+    run = run_training(tmp_path / f"data-{odd}", ".", tiny(stages=stages), about=about)
+    card = Model.load(run.model).card
+    assert (card.name, card.notice) == (r"run-caf\udce9", r"caf\udce9")
+    assert card.training.data == r"data-caf\udce9"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_run_folder_whose_path_is_no_text_is_refused_before_training(
+    photoset: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / os.fsdecode(b"caf\xe9") / "x"
+    with pytest.raises(TrainError, match=r"caf\\udce9/x: this path is not UTF-8.*--out"):
+        run_training(photoset, out, tiny())
+    assert not out.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_class_whose_name_is_no_text_is_refused_before_training(
+    photoset: Path, tmp_path: Path
+) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    shutil.copytree(photoset / "images", tmp_path / "data")
+    (tmp_path / "data" / "metal").rename(tmp_path / "data" / odd)
+    with pytest.raises(DatasetError, match=r"class caf\\udce9 is not UTF-8.*rename"):
+        run_training(tmp_path / "data", tmp_path / "x", tiny())
+    assert not (tmp_path / "x").exists()
 
 
 def test_photos_that_chose_the_epoch_certify_nothing_and_columns_have_no_say() -> None:

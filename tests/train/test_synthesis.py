@@ -115,6 +115,16 @@ def test_an_item_that_the_frame_cuts_is_not_used(drawn: tuple[Photos, Labels]) -
         next(synthesize(photos, labels, {2: 1}, seed=0, fill=FILL))
 
 
+def test_a_photo_of_a_strip_lends_neither_item_nor_ground(drawn: tuple[Photos, Labels]) -> None:
+    strip = prepare(np.full((30, 1000, 3), 90, np.uint8), Preparation(128, 128, FILL))
+    photos = np.concatenate([np.repeat(strip[None], 16, axis=0), drawn[0]])
+    labels = np.concatenate([np.repeat([0, 1, 2, 2], 4), drawn[1]])
+    for photo, _ in synthesize(photos, labels, {0: 3}, seed=1, fill=FILL):
+        assert (photo[16:112].astype(int) != FILL).any(axis=2).mean() > 0.999
+    with pytest.raises(DatasetError, match=r"class 2: none of its 8 photos.*too small"):
+        next(synthesize(photos, labels, {2: 1}, seed=1, fill=FILL))
+
+
 def test_what_does_not_fit_is_refused_at_once(drawn: tuple[Photos, Labels]) -> None:
     photos, labels = drawn
     with pytest.raises(DatasetError, match=r"uint8 \(N, H, W, 3\), got float64"):

@@ -41,7 +41,7 @@ def command(
     ] = None,
     task: TaskOption = None,
     taxonomy: TaxonomyOption = None,
-    seed: Annotated[int, typer.Option(help="Of the folds of --model.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the folds of --model.")] = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on any problem.")] = False,
 ) -> None:
     """Find corrupt, duplicate, leaking and mislabelled photos.

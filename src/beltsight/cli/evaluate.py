@@ -74,7 +74,9 @@ def command(
     loaded = open_model(model, threads=threads, purpose="throughput")
     evaluation = _measured(loaded, dataset, split, batch_size, twins=not no_duplicates)
     if robustness:
-        evaluation = _with_robustness(evaluation, loaded, dataset, out)
+        if out is not None:  # what comes now takes long, and may fail
+            write_evaluation(evaluation, loaded, out, taxonomy=known)
+        evaluation = _with_robustness(evaluation, loaded, dataset, batch_size, out)
     page = None
     if out is not None:
         page = write_evaluation(evaluation, loaded, out, taxonomy=known)
@@ -107,7 +109,11 @@ def _measured(
 
 
 def _with_robustness(
-    evaluation: Evaluation, model: Model, dataset: Dataset, out: Path | None
+    evaluation: Evaluation,
+    model: Model,
+    dataset: Dataset,
+    batch_size: int | None,
+    out: Path | None,
 ) -> Evaluation:
     """The answers are kept beside the report, so that an interrupted call goes on."""
     from dataclasses import replace
@@ -117,7 +123,9 @@ def _with_robustness(
 
     keep = out / "robustness" if out is not None else None
     with stage_progress() as stage:
-        found = measure_robustness(model, dataset, evaluation.split, keep=keep, progress=stage)
+        found = measure_robustness(
+            model, dataset, evaluation.split, batch_size=batch_size, keep=keep, progress=stage
+        )
     return replace(evaluation, robustness=found)
 
 

@@ -94,7 +94,7 @@ def command(
     split: SplitOption = Deciding.VAL,
     calibrate_on: FittedOption = None,
     photos: PhotosOption = 64,
-    seed: Annotated[int, typer.Option(help="Which photos of a class.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Which photos of a class.")] = 0,
     keep: KeepOption = None,
     keep_count: KeepCountOption = None,
     weight_bits: BitsOption = Bits.SEVEN,

@@ -11,6 +11,7 @@ from beltsight.cli.dataset_options import Split, SplitOption, TaskOption, Taxono
 
 if TYPE_CHECKING:
     from beltsight.dataset.soil import SoiledDataset
+    from beltsight.taxonomy import Taxonomy
 
 
 def command(
@@ -36,7 +37,7 @@ def command(
             help="Put the photos themselves beside them, with no label of dirt but their own.",
         ),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Same seed, same photos.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same photos.")] = 0,
     task: TaskOption = None,
     taxonomy: TaxonomyOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -49,15 +50,12 @@ def command(
     from beltsight.cli.split import note_unread
     from beltsight.cli.stage_progress import stage_progress
     from beltsight.dataset import load_dataset
-    from beltsight.dataset.soil import SoilOptions, check_levels, soil_dataset
-    from beltsight.records import CONTAMINATION
+    from beltsight.dataset.soil import SoilOptions, soil_dataset
     from beltsight.scene import load_dirt_settings
     from beltsight.taxonomy import load_taxonomy
 
     known = load_taxonomy(taxonomy)
-    levels = known.tasks.get(CONTAMINATION)
-    if levels and not levels.open:
-        check_levels(tuple(levels.classes), str(taxonomy))
+    _check_taxonomy(known, str(taxonomy))
     dataset = load_dataset(data, tasks=task or (), taxonomy=known).select(split.value)
     note_unread(dataset, str(out))
     options = SoilOptions(copies, originals, masks, tuple(kind or ()), seed)
@@ -77,6 +75,16 @@ def command(
     if not originals:
         _note_left_out(done)
     note(f"beltsight: wrote {out}: simulated dirt, to be looked at before it is learned from")
+
+
+def _check_taxonomy(taxonomy: Taxonomy, where: str) -> None:
+    """Before anything is read: made photos have the levels of simulated dirt."""
+    from beltsight.dataset.soil_checks import check_levels
+    from beltsight.records import CONTAMINATION
+
+    levels = taxonomy.tasks.get(CONTAMINATION)
+    if levels and not levels.open:
+        check_levels(tuple(levels.classes), where)
 
 
 def _note_left_out(done: SoiledDataset) -> None:

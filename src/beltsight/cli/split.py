@@ -25,7 +25,7 @@ def command(
     ] = None,
     val: Annotated[float, typer.Option(help="Share of the photos for validation.")] = 0.15,
     test: Annotated[float, typer.Option(help="Share of the photos for the test.")] = 0.15,
-    seed: Annotated[int, typer.Option(help="Same seed, same split.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same split.")] = 0,
     no_near: Annotated[
         bool, typer.Option("--no-near", help="Keep only groups and identical files together.")
     ] = False,

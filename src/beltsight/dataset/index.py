@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import csv
 import os
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
@@ -38,6 +40,7 @@ _MAX_CSV_BYTES = 2_000_000_000
 _MAX_HEADER_CHARS = 1 << 16
 _MAX_NAME_CHARS = 4096
 _SHOWN_CHARS = 80
+_KEPT_QUOTES = re.compile(r'\s+".*"\s*')
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ def load_dataset(
     Raises:
         DatasetError: nothing there, no photos, no labels, a path or link outside the folder, a
             photo listed twice, a damaged row (the message names the line), or labels that
-            differ in capitals only.
+            differ in capitals only, or in how accents are stored.
         SplitError: a split that is none of train, val and test.
         TaxonomyError: a label that a closed task does not list, or a single class.
     """
@@ -263,24 +266,23 @@ def _delimiter(header: str) -> str:
 def _task_columns(
     path: Path, columns: list[str], tasks: Sequence[str], taxonomy: Taxonomy
 ) -> tuple[str, ...]:
-    twice = [column for column in columns if column and columns.count(column) > 1]
-    if twice:
-        raise DatasetError(f"{path}: two columns are called {twice[0]!r}")
     if not {"path", "file"} & set(columns):
         shown = ", ".join(columns)[:_SHOWN_CHARS] or "none"
         raise DatasetError(f"{path}: no column 'path' or 'file'; it has {shown}")
-    for task in tasks:
-        if task not in columns or task in _FIXED_COLUMNS:
-            others = [column for column in columns if column not in _FIXED_COLUMNS]
-            raise DatasetError(f"{path}: no label column {task!r}; {nearest(task, others)}")
     # A header in capitals still names the task that the taxonomy knows.
     known = {name.lower(): name for name in taxonomy.tasks}
     for place, column in enumerate(columns):
         if not tasks and column.lower() in known:
             columns[place] = known[column.lower()]
+    twice = [column for column in columns if column and columns.count(column) > 1]
+    if twice:
+        raise DatasetError(f"{path}: two columns are called {twice[0]!r}")
+    others = [column for column in columns if column not in _FIXED_COLUMNS]
+    for task in tasks:
+        if task not in others:
+            raise DatasetError(f"{path}: no label column {task!r}; {nearest(task, others)}")
     wanted = tuple(tasks) or tuple(name for name in columns if name in taxonomy.tasks)
     if not wanted:
-        others = [column for column in columns if column not in _FIXED_COLUMNS]
         raise DatasetError(
             f"{path}: no column is a task of the taxonomy ({', '.join(taxonomy.tasks)}); "
             f"name the label columns with --task (it has {', '.join(others) or 'none'})"
@@ -295,10 +297,14 @@ def _csv_samples(path: Path, rows: Any, columns: list[str], tasks: tuple[str, ..
         line = f"{path}, line {rows.line_num}"
         if not any(cell.strip() for cell in cells):
             continue
+        # Behind a space CSV takes a quote for a part of the name.
+        if odd := [cell.strip() for cell in cells if _KEPT_QUOTES.fullmatch(cell)]:
+            shown = odd[0][:_SHOWN_CHARS]
+            raise DatasetError(f"{line}: {shown} has a space before its quote; take the space out")
         if len(cells) != len(columns):
             raise DatasetError(
                 f"{line}: {len(cells)} cells, but the header has {len(columns)}; "
-                "a name with a comma must stand in double quotes"
+                "a name with a comma must stand in double quotes, with no space before them"
             )
         sample = _csv_sample(line, path.parent, dict(zip(columns, cells, strict=True)), tasks)
         before = seen.setdefault(os.path.normpath(sample.path), rows.line_num)
@@ -359,11 +365,11 @@ def _dataset(
 def _spec(root: Path, task: str, labels: set[str], taxonomy: Taxonomy) -> TaskSpec:
     alike: dict[str, str] = {}
     for label in sorted(labels):
-        other = alike.setdefault(label.casefold(), label)
+        other = alike.setdefault(unicodedata.normalize("NFC", label).casefold(), label)
         if other != label:
             raise DatasetError(
-                f"{root}: labels {other!r} and {label!r} of {task} differ in capitals only; "
-                "write them alike"
+                f"{root}: labels {other!r} and {label!r} of {task} differ in capitals only, or in "
+                "how accents are stored; write them alike"
             )
     try:
         return taxonomy.spec(task, labels)

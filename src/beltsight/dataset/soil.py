@@ -12,7 +12,7 @@ import json
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ from beltsight.card import content_hash
 from beltsight.dataset.duplicates import find_exact, join
 from beltsight.dataset.index import Dataset, as_cell
 from beltsight.dataset.scan import linked, same_group
+from beltsight.dataset.soil_checks import check_kinds, check_levels, check_names
 from beltsight.dataset.soil_folder import (
     begin,
     check_folder,
@@ -34,21 +35,19 @@ from beltsight.dataset.soil_folder import (
     write_file,
     write_labels,
 )
-from beltsight.errors import ConfigError, DatasetError, ImageError, TaxonomyError
+from beltsight.errors import ConfigError, DatasetError, ImageError
 from beltsight.flow import ordered_map
 from beltsight.image import decode, read_photo_bytes
 from beltsight.image_small import shrink
 from beltsight.machine import usable_cores
 from beltsight.records import CONTAMINATION, DIRT, MATERIAL, Floats, Photo, Sample, is_clean
 from beltsight.scene import (
-    LEVELS,
     DirtSettings,
     Varied,
     find_foreground,
     load_dirt_settings,
     vary_photo,
 )
-from beltsight.scene.dirt import check_kind
 
 _OWN_COLUMNS = ("group", "split", "mask", "source", "share", "kinds", "harmless")
 _SMALLEST_ITEM = 0.03
@@ -71,7 +70,7 @@ class SoilOptions:
             noise, JPEG): called clean, they would teach a camera's traces as cleanness.
         masks: write each made photo's dirt as a grey PNG in ``masks/``, named in column ``mask``.
         kinds: kinds of dirt to draw from; those of the settings where empty.
-        seed: same seed, same photos.
+        seed: same seed, same photos; 0 or more.
     """
 
     copies: int = 3
@@ -83,6 +82,8 @@ class SoilOptions:
     def __post_init__(self) -> None:
         if not 1 <= self.copies <= 1000:
             raise ConfigError(f"copies must be 1 to 1000, got {self.copies}")
+        if self.seed < 0:
+            raise ConfigError(f"seed must be 0 or more, got {self.seed}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +153,8 @@ def soil_dataset(
 
     Raises:
         DatasetError: ``out`` holds something else, cannot be written, no photo shows an item
-            whose outline can be trusted, a photo's name is not UTF-8, or the mask of a photo
-            that is kept cannot be read.
+            whose outline can be trusted, a photo's name is not UTF-8, the mask of a photo that is
+            kept cannot be read, or a made photo would have the name of one that is kept.
         ConfigError: an unknown kind of dirt.
         TaxonomyError: the data set has other levels of contamination than simulated dirt.
     """
@@ -161,9 +162,12 @@ def soil_dataset(
     for task in dataset.tasks:
         if task.name == CONTAMINATION:
             check_levels(task.classes, str(dataset.root), all_needed=task.ordered)
-    _check_kinds(options.kinds, chosen)
+    check_kinds(options.kinds, chosen)
     check_folder(out)
     sources = [_source(dataset, sample, options) for sample in dataset.samples]
+    check_names(
+        (s.name for s in sources if s.is_kept), (s.name for s in sources if is_clean(s.sample))
+    )
     with _mapped(_read_digest, sources) as read:
         for done, _ in enumerate(read, 1):
             progress("reading photos", done, len(sources))
@@ -184,36 +188,6 @@ def soil_dataset(
     tasks = dict.fromkeys([*(task.name for task in dataset.tasks), CONTAMINATION, DIRT])
     write_labels(out, ["path", *tasks, *_OWN_COLUMNS], [*originals, *rows.values()])
     return _summary(out, sources, rows, len(originals))
-
-
-def check_levels(levels: Sequence[str], where: str, *, all_needed: bool = True) -> None:
-    """Refuse levels of contamination that are not those of simulated dirt.
-
-    Args:
-        levels: of a data set or a taxonomy.
-        where: they stand, for the error.
-        all_needed: False for a data set that needs not use every level.
-
-    Raises:
-        TaxonomyError: others, or one of them is missing.
-    """
-    if set(levels) - set(LEVELS) or (all_needed and set(LEVELS) - set(levels)):
-        raise TaxonomyError(
-            f"{where}: the levels of contamination are {', '.join(levels)}, those of simulated "
-            f"dirt {', '.join(LEVELS)}; name them alike in labels and taxonomy, since made photos "
-            "are labelled with the latter"
-        )
-
-
-def _check_kinds(kinds: Sequence[str], settings: DirtSettings) -> None:
-    """Before anything is written: a folder that was begun refuses the corrected call."""
-    for name in kinds:
-        check_kind(name, settings)
-    if kinds and not any(settings.kinds[name].weight for name in kinds):
-        raise ConfigError(
-            f"no kind of dirt to draw from: {', '.join(kinds)} have no weight over 0 in the "
-            "settings; name others, or give one of them a weight"
-        )
 
 
 def _source(dataset: Dataset, sample: Sample, options: SoilOptions) -> _Source:
@@ -255,9 +229,11 @@ def _name_groups(sources: Sequence[_Source]) -> None:
 def _look_for_item(source: _Source) -> None:
     try:
         photo = _open_photo(source.sample.path)
-        source.has_item = is_clean(source.sample) and _item_mask(photo) is not None
     except ImageError as error:
         source.error = str(error)
+        return
+    with suppress(ImageError):  # too small to hold an item
+        source.has_item = is_clean(source.sample) and _item_mask(photo) is not None
 
 
 def _open_photo(path: Path) -> Photo:

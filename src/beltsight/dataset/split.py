@@ -24,6 +24,8 @@ from beltsight.errors import ConfigError, DatasetError, ImageError, SplitError
 from beltsight.files import whole
 from beltsight.records import SPLITS, Sample
 
+_ATTEMPTS = 10  # orders of parts; one does for all but a few sets of several tasks
+
 
 @dataclass(frozen=True, slots=True)
 class SplitPlan:
@@ -148,7 +150,9 @@ def assign(
     """A split per photo: parts whole, each class in proportion, by greedy assignment.
 
     The parts are taken from the largest to the smallest, in random order among equals. Each goes
-    to the split that lacks most photos of its labels, relative to what the split should have.
+    to the split that lacks most photos of its labels, relative to what the split should have. A
+    label with at least as many parts as splits gets one in each, unless other labels of the same
+    photos stand in the way.
 
     Args:
         samples: N photos.
@@ -165,24 +169,63 @@ def assign(
     """
     names = [name for name, share in shares.items() if share > 0]
     weights = np.array([shares[name] for name in names])
-    weights /= weights.sum()
     table = _label_table(samples)
     members: dict[int, list[int]] = defaultdict(list)
     for place in np.random.default_rng(seed).permutation(len(samples)).tolist():
         members[parts[place]].append(place)
-    sums = {part: table[rows].sum(axis=0) for part, rows in members.items()}
-    wanted = np.outer(weights, table.sum(axis=0))
-    lacking = wanted.copy()
+    sums = np.array([table[rows].sum(axis=0) for rows in members.values()])
     chosen = [""] * len(samples)
-    # The rarest label decides, as it has the fewest chances.
-    rarity = 1 / np.maximum(table.sum(axis=0), 1)
-    for part in sorted(members, key=lambda part: -len(members[part])):
-        need = (lacking / np.maximum(wanted, 1e-9)) @ (sums[part] * rarity)
-        best = int(need.argmax())
-        lacking[best] -= sums[part]
-        for place in members[part]:
-            chosen[place] = names[best]
+    for rows, split in zip(members.values(), _place(sums, weights / weights.sum()), strict=True):
+        for place in rows:
+            chosen[place] = names[split]
     return chosen
+
+
+def _place(sums: NDArray[np.float64], weights: NDArray[np.float64]) -> list[int]:
+    """A split per part; tried again in another order where a label lacks a split.
+
+    Args:
+        sums: (P, L) photos of each label in each part; the last column counts all of them.
+        weights: (S,) share of each split, in all 1.
+    """
+    urgency = np.zeros(sums.shape[1])
+    tries: list[tuple[int, list[int]]] = []
+    for attempt in range(1, _ATTEMPTS + 1):
+        urgent = np.where(sums > 0, urgency, 0).max(axis=1)
+        placed, lacks = _place_in_order(sums, weights, np.lexsort((-sums[:, -1], -urgent)))
+        tries.append((int(lacks.sum()), placed))
+        if not lacks.any():
+            break
+        # What came too late this time comes first next time.
+        urgency[lacks.any(axis=0)] = attempt
+    return min(tries, key=lambda found: found[0])[1]
+
+
+def _place_in_order(
+    sums: NDArray[np.float64], weights: NDArray[np.float64], order: NDArray[np.intp]
+) -> tuple[list[int], NDArray[np.bool_]]:
+    """A split per part, and (S, L) where a split has nothing of a label."""
+    total = sums.sum(axis=0)
+    wanted = np.outer(weights, total)
+    lacking = wanted.copy()
+    own = sums > 0
+    lacks = np.ones(wanted.shape, bool)
+    left = own.sum(axis=0)  # parts of each label that are not placed yet
+    placed = [0] * len(sums)
+    for part in order.tolist():
+        # As its photos would ask one by one, when on average half of them are there already: else
+        # a small split takes a large part as gladly as train. Divided by the total, since the
+        # rarest label has the fewest chances.
+        need = ((lacking - (sums[part] - 1) / 2) / wanted) @ (sums[part] / total)
+        # Labels with no more parts left than splits that lack them decide, if there are any.
+        tight = own[part] & (left <= lacks.sum(axis=0))
+        served = lacks[:, tight].sum(axis=1)
+        best = int(np.where(served == served.max(), need, -np.inf).argmax())
+        placed[part] = best
+        lacking[best] -= sums[part]
+        lacks[best] &= ~own[part]
+        left -= own[part]
+    return placed, lacks
 
 
 def write_splits(dataset: Dataset, out: Path, *, force: bool = False) -> None:

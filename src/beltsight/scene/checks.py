@@ -11,6 +11,7 @@ from beltsight.errors import ImageError
 from beltsight.records import Floats
 
 Box = tuple[int, int, int, int]
+SMALLEST_PX = 8  # a photo's shorter side
 
 
 def check_photo(photo: NDArray[Any], name: str = "photo") -> None:
@@ -21,10 +22,10 @@ def check_photo(photo: NDArray[Any], name: str = "photo") -> None:
     """
     got = f"{photo.dtype} {photo.shape}" if isinstance(photo, np.ndarray) else type(photo).__name__
     is_rgb = isinstance(photo, np.ndarray) and photo.ndim == 3 and photo.shape[2] == 3
-    if not is_rgb or photo.dtype != np.uint8 or min(photo.shape[:2]) < 8:
+    if not is_rgb or photo.dtype != np.uint8 or min(photo.shape[:2]) < SMALLEST_PX:
         raise ImageError(
-            f"the {name} must be uint8 (H, W, 3) RGB of at least 8 x 8 pixels, got {got}; "
-            "beltsight.prepare makes one from any photo"
+            f"the {name} must be uint8 (H, W, 3) RGB of at least {SMALLEST_PX} x {SMALLEST_PX} "
+            f"pixels, got {got}; beltsight.prepare makes one from any photo"
         )
 
 

@@ -14,6 +14,8 @@ from beltsight.scene.checks import Box, check_mask, check_photo
 # A slight preference for a flat surface, where few pixels say how it bends: 1, x, y, x^2, xy, y^2.
 _BEND = np.array([0, 1, 1, 4, 4, 4], np.float32) * np.float32(1e-3)
 _FIT_SIDE_PX = 96
+_WIDEST_PX = 11.0  # that of a photo of 512 pixels; a wider blur is made on a coarser grid
+_COARSE_PX = 4.0  # of the blur on that grid
 _GRAIN_PX = 1.5  # finer than this is the camera's noise, coarser is light
 
 
@@ -142,10 +144,22 @@ def _light_without(values: Floats, ground: NDArray[np.bool_]) -> Floats:
 
 def _blur_inside(values: Floats, inside: NDArray[np.bool_], sigma_px: float) -> Floats:
     """Gaussian mean of the pixels inside alone; where none is near, 0."""
-    weight = inside.astype(np.float32)
-    total = cv2.GaussianBlur(values * weight[:, :, None], (0, 0), sigma_px)
-    share = cv2.GaussianBlur(weight, (0, 0), sigma_px)
-    return np.asarray(total / np.maximum(share, 1e-6)[:, :, None], np.float32)
+    share = inside.astype(np.float32)
+    total: Floats = values * share[:, :, None]
+    height, width = inside.shape
+    # At full resolution time would grow with the cube of the side.
+    coarser = sigma_px / _COARSE_PX if sigma_px > _WIDEST_PX else 1.0
+    if coarser > 1:
+        size = max(1, round(width / coarser)), max(1, round(height / coarser))
+        total, share = _resized(total, size), _resized(share, size)
+    total = np.asarray(cv2.GaussianBlur(total, (0, 0), sigma_px / coarser), np.float32)
+    share = np.asarray(cv2.GaussianBlur(share, (0, 0), sigma_px / coarser), np.float32)
+    mean = np.asarray(total / np.maximum(share, 1e-6)[:, :, None], np.float32)
+    return mean if coarser == 1 else np.asarray(cv2.resize(mean, (width, height)), np.float32)
+
+
+def _resized(values: Floats, size: tuple[int, int]) -> Floats:
+    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _spread_grain(values: Floats, ground: NDArray[np.bool_]) -> Floats:

@@ -49,7 +49,9 @@ def draw_weights(labels: NDArray[np.int64], balance: str) -> Tensor | None:
     if balance not in ("copies", "synthesis"):
         return None
     counts = np.bincount(labels[labels >= 0], minlength=1)
-    weights = np.where(labels >= 0, 1.0 / np.maximum(counts, 1)[labels], 1.0 / len(labels))
+    # Each class weighs 1 in all; of a plain draw, a labelled photo would weigh this much.
+    plain = max(1, (counts > 0).sum()) / max(1, counts.sum())
+    weights = np.where(labels >= 0, 1.0 / np.maximum(counts, 1)[labels], plain)
     return torch.from_numpy(weights)
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import tomli_w
 from filelock import FileLock, Timeout
 
+from beltsight.answers.columns import as_text
 from beltsight.config import load_config
 from beltsight.errors import ResumeError, TrainError
 from beltsight.files import DRAFT_SUFFIX, whole
@@ -45,8 +46,11 @@ def opened_folder(folder: Path, settings: TrainSettings, *, resume: bool) -> Ite
     Raises:
         ResumeError: there is a run and ``resume`` is False, none and it is True, or one with
             other settings.
-        TrainError: the folder cannot be written, or another process trains in it.
+        TrainError: the folder cannot be written, its path is not UTF-8, or another process trains
+            in it.
     """
+    if (shown := as_text(str(folder))) != str(folder):  # safetensors opens no such file
+        raise TrainError(f"{shown}: this path is not UTF-8; choose another --out")
     make_folder(folder)
     lock = FileLock(folder / ".lock")
     try:

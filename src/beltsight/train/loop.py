@@ -227,6 +227,7 @@ class Fit:
         train_loss, rate = self._learn(feed, optimizer, stage)
         network = self._validated()
         val_loss, val_accuracy = self._validate(network, feed)
+        self._check_finite(val_loss, "at validation")
         state.epoch += 1
         state.stage_epoch += 1
         row = EpochDone(
@@ -263,7 +264,7 @@ class Fit:
             if answers.places:
                 loss = loss + settings.mask_weight * place_loss(*answers.places)
             value = float(loss.detach())
-            self._check_finite(value, batch)
+            self._check_finite(value, f"step {batch + 1}")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self._clip()
@@ -292,13 +293,13 @@ class Fit:
             tasks=stage.tasks,
         )
 
-    def _check_finite(self, loss: float, batch: int) -> None:
+    def _check_finite(self, loss: float, where: str) -> None:
         if not -float("inf") < loss < float("inf"):
             self._save_best()  # the checkpoint stays: these weights are of no complete epoch
+            kept = ". The best epoch before is kept" if self._state.best_epoch else ""
             raise DivergedError(
-                f"the loss became {loss} in epoch {self._state.epoch + 1}, step {batch + 1}; "
-                "lower learning_rate, set clip_norm = 1, or use precision = 'float32'. "
-                "The best epoch before is kept"
+                f"the loss became {loss} in epoch {self._state.epoch + 1}, {where}; "
+                f"lower learning_rate, set clip_norm = 1, or use precision = 'float32'{kept}"
             )
 
     def _clip(self) -> None:

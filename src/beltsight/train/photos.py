@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from beltsight.image import Preparation, decode, prepare, read_photo_bytes
 from beltsight.machine import usable_cores
 from beltsight.records import Photo, Sample, TaskSpec
 
+R = TypeVar("R")
 UNLABELLED = -1
 _LISTED_ERRORS = 5
 _BLOCK_BYTES = 1 << 20
@@ -91,7 +92,8 @@ def prepare_photos(
         file: where the pixels go; replaced if there.
         skip_unreadable: leave out undecodable photos and list them.
         masks: prepare the samples' masks, too, into a file beside.
-        progress: told (done, total) after each photo.
+        progress: told (done, total) after each photo, and after each mask, which count as many
+            as the photos.
 
     Raises:
         DatasetError: undecodable photos, none left, or a mask that is none of its photo.
@@ -100,16 +102,18 @@ def prepare_photos(
     readable: list[Sample] = []
     hashes: list[str] = []
     unreadable: list[str] = []
+    total = len(samples) * (2 if masks else 1)
     try:
         with file.open("wb") as out:
-            for done, (sample, result) in enumerate(_prepare_all(samples, preparation), 1):
+            results = _prepare_all(_prepare_one, samples, preparation)
+            for done, (sample, result) in enumerate(results, 1):
                 if isinstance(result, ImageError):
                     unreadable.append(str(result))
                 else:
                     out.write(result[0].tobytes())
                     hashes.append(result[1])
                     readable.append(sample)
-                progress(done, len(samples))
+                progress(done, total)
     except OSError as error:
         raise TrainError(
             f"{file}: prepared photos cannot be written ({error.strerror}); they need "
@@ -124,7 +128,7 @@ def prepare_photos(
     prepared = PreparedPhotos(
         file, shape, labels, classes, tuple(readable), tuple(hashes), tuple(unreadable)
     )
-    return _with_masks(prepared, preparation) if masks else prepared
+    return _with_masks(prepared, preparation, total, progress) if masks else prepared
 
 
 def fingerprint(parts: Iterable[PreparedPhotos]) -> str:
@@ -157,10 +161,13 @@ def _files_digest(files: Iterable[Path]) -> str:
 
 
 def _prepare_all(
-    samples: Sequence[Sample], preparation: Preparation
-) -> Iterator[tuple[Sample, tuple[Photo, str] | ImageError]]:
-    cores, prepare_one = usable_cores(), partial(_prepare_one, preparation=preparation)
-    with closing(ordered_map(prepare_one, samples, cores, 2 * cores)) as results:
+    function: Callable[[Sample, Preparation], R],
+    samples: Sequence[Sample],
+    preparation: Preparation,
+) -> Iterator[tuple[Sample, R]]:
+    cores = usable_cores()
+    results = ordered_map(lambda each: function(each, preparation), samples, cores, 2 * cores)
+    with closing(results):
         yield from zip(samples, results, strict=True)
 
 
@@ -172,12 +179,20 @@ def _prepare_one(sample: Sample, preparation: Preparation) -> tuple[Photo, str] 
         return DecodeError(str(error).replace("image bytes", str(sample.path), 1))
 
 
-def _with_masks(photos: PreparedPhotos, preparation: Preparation) -> PreparedPhotos:
+def _with_masks(
+    photos: PreparedPhotos,
+    preparation: Preparation,
+    total: int,
+    progress: Callable[[int, int], None],
+) -> PreparedPhotos:
     file = photos.file.with_name(f"{photos.file.name}.masks")
+    first = total - len(photos.samples) + 1  # photos left out have no mask to wait for
     try:
         with file.open("wb") as out:
-            for sample in photos.samples:
-                out.write(_prepare_mask(sample, preparation).tobytes())
+            masks = _prepare_all(_prepare_mask, photos.samples, preparation)
+            for done, (_, mask) in enumerate(masks, first):
+                out.write(mask.tobytes())
+                progress(done, total)
     except OSError as error:
         raise TrainError(f"{file}: masks cannot be written ({error.strerror})") from error
     return replace(photos, masks=file)

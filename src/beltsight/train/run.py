@@ -16,7 +16,7 @@ import timm
 import torch
 
 import beltsight
-from beltsight.calibrate import temperature_doubt
+from beltsight.answers.columns import as_text
 from beltsight.card import Card
 from beltsight.config import nearest
 from beltsight.dataset import Dataset, load_dataset
@@ -26,6 +26,7 @@ from beltsight.machine import usable_cores
 from beltsight.records import Sample, TaskSpec
 from beltsight.train.balance import with_synthesis
 from beltsight.train.checkpoint import load_checkpoint
+from beltsight.train.doubts import empty_classes, left_out, shared_photos, temperature_doubts
 from beltsight.train.folder import (
     DESCRIPTION_FILE,
     FREE_SETTINGS,
@@ -97,7 +98,7 @@ def run_training(
     """
     dataset = data if isinstance(data, Dataset) else load_dataset(data, tasks=settings.tasks)
     tasks, samples = choose_samples(dataset, settings)
-    for sentence in empty_classes(tasks, samples):
+    for sentence in (*empty_classes(tasks, samples), *left_out(dataset, tasks)):
         doubting(sentence)
     torch.set_num_threads(settings.threads or usable_cores())
     keep_freed_memory()
@@ -108,6 +109,8 @@ def run_training(
         network = build_network(settings, tasks, pretrained=not goes_on)
         _check_places_are_learned(network, settings)
         with _prepared(folder, samples, tasks, settings, preparing) as photos:
+            for sentence in shared_photos(*photos):
+                doubting(sentence)
             digest = fingerprint(photos)
             identity = _identity(settings, digest, tasks, masks_digest(photos[0]))
             learned = photos[0]
@@ -200,9 +203,10 @@ def choose_samples(
     Photos of the test split are in neither. Without a val split, part of train is held out.
 
     Raises:
-        DatasetError: no training photos, or a class without any.
+        DatasetError: no training photos, a class without any, or a name that no card can hold.
     """
     tasks = tuple(dataset.task(task) for task in settings.tasks) or dataset.tasks
+    _check_text(tasks, dataset)
     if not dataset.splits:
         everything = tuple(replace(sample, split="train") for sample in dataset.samples)
         dataset = replace(dataset, samples=everything)
@@ -229,30 +233,22 @@ def choose_samples(
     return tasks, (train, val)
 
 
-def empty_classes(tasks: Sequence[TaskSpec], samples: _Splits) -> list[str]:
-    """In sentences, the classes that training or validation photos lack."""
-    said = []
+def _check_text(tasks: Sequence[TaskSpec], dataset: Dataset) -> None:
+    """Refuse names that are no UTF-8, as those of folders from old disks.
+
+    Escaped they would be labels that the data set does not have.
+
+    Raises:
+        DatasetError: such a task or class.
+    """
     for task in tasks:
-        for split, part in zip(("training", "validation"), samples, strict=True):
-            seen = {sample.labels.get(task.name) for sample in part}
-            if empty := [label for label in task.classes if label not in seen]:
-                said.append(
-                    f"no {split} photo of {task.name} {', '.join(empty)}: nothing is "
-                    f"{'learned' if split == 'training' else 'known'} of it"
+        for name in (task.name, *task.classes):
+            if (shown := as_text(name)) != name:
+                kind = "task" if name == task.name else "class"
+                raise DatasetError(
+                    f"{dataset.root}: the name of {kind} {shown} is not UTF-8, and a model file "
+                    "holds nothing else; rename it"
                 )
-    return said
-
-
-def temperature_doubts(card: Card) -> list[str]:
-    """In sentences, which temperatures rest on too few validation photos or on odd ones."""
-    said = []
-    for task in card.tasks:
-        figures = card.metrics["tasks"][task.name]
-        n = figures["n"]
-        doubt = temperature_doubt(n, round(n * (figures["accuracy"] or 0)), task.temperature)
-        if doubt:
-            said.append(f"the temperature of {task.name}: {doubt}")
-    return said
 
 
 def _check_names(
@@ -309,12 +305,14 @@ def _task_difference(before: Sequence[TaskSpec], now: Sequence[TaskSpec]) -> str
 
 def _complete(about: About, folder: Path, dataset: Dataset, digest: str) -> About:
     # The data set's folder name tells data sets apart, and is no path of the user's machine.
-    return replace(
+    about = replace(
         about,
         name=about.name or folder.resolve().name,
         data=dataset.root.resolve().name,
         fingerprint=digest,
     )
+    # A folder may be called what no card can hold.
+    return About(**{part: as_text(said) for part, said in asdict(about).items()})
 
 
 @contextmanager
@@ -326,17 +324,19 @@ def _prepared(
     preparing: Preparing,
 ) -> Iterator[tuple[PreparedPhotos, PreparedPhotos]]:
     """Both splits' prepared photos, in a folder of this process alone, removed at the end."""
-    total = len(samples[0]) + len(samples[1])
+    masks = settings.mask_weight > 0  # of training: validation asks the tasks alone
+    learned = len(samples[0]) * (2 if masks else 1)
+    total = learned + len(samples[1])
 
     def prepare_split(index: int, scratch: str) -> PreparedPhotos:
-        before = len(samples[0]) if index else 0
+        before = learned if index else 0
         return prepare_photos(
             samples[index],
             tasks,
             settings.preparation,
             Path(scratch) / _PIXEL_FILES[index],
             skip_unreadable=settings.skip_unreadable,
-            masks=settings.mask_weight > 0 and not index,  # validation asks the tasks alone
+            masks=masks and not index,
             progress=lambda done, _: preparing(before + done, total),
         )
 

@@ -26,7 +26,7 @@ from beltsight.scene import (
     paste,
     relight,
 )
-from beltsight.scene.checks import Box
+from beltsight.scene.checks import SMALLEST_PX, Box
 from beltsight.scene.light import to_light, to_photo
 
 _ITEM_SHARES = (0.03, 0.6)
@@ -137,7 +137,7 @@ def _made(
             name = names[label] if names else label
             raise DatasetError(
                 f"class {name}: none of its {len(members)} photos shows an item that can be cut "
-                "out: each is too faint, too large, or cut by the frame; use "
+                "out: each is too faint, too small, too large, or cut by the frame; use "
                 "balance = 'copies' or 'weights' instead"
             )
         for number in range(count):
@@ -152,6 +152,8 @@ def _made(
 def _take_apart(photo: Photo, fill: tuple[int, int, int]) -> _Scene:
     x0, y0, x1, y1 = box = inner_box(photo, fill)
     inner = photo[y0:y1, x0:x1]
+    if min(inner.shape[:2]) < SMALLEST_PX:  # a strip: neither an item nor ground to lay one on
+        return _Scene(photo, box, inner, np.zeros(inner.shape[:2], np.float32), False)
     found = find_foreground(inner)
     return _Scene(photo, box, inner, found.mask, found.is_trusted)
 

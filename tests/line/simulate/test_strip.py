@@ -12,11 +12,12 @@ from tests.line.simulate.scenery import COLOURS, EVEN, VIEW, first_turn, setting
 
 from beltsight.errors import ConfigError, DatasetError
 from beltsight.line.simulate import BeltLook, ItemLook, LightLook, Run, Simulation, simulate
-from beltsight.line.simulate.stock import fill_stock
-from beltsight.line.simulate.strip import render
+from beltsight.line.simulate.stock import StockItem, fill_stock
+from beltsight.line.simulate.strip import render, soiled
 from beltsight.line.simulate.texture import draw_belt
 from beltsight.line.view import Direction, View
 from beltsight.records import Photo, Sample
+from beltsight.scene import CutOut, load_dirt_settings
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,24 @@ def test_dirt_is_laid_and_told(samples: list[Sample]) -> None:
         assert 0.29 < item.dirt_share < 0.51 or item.dirt_share == 0
 
 
+def test_dirt_without_a_class_takes_away_the_class_that_was_there() -> None:
+    cut = CutOut(np.full((64, 64, 3), 180, np.uint8), np.ones((64, 64), np.float32))
+    labels = {"material": "paper", "contamination": "clean", "dirt": "none"}
+    item, dirt = StockItem(cut, labels, "a.jpg", 64.0), load_dirt_settings()
+    wet = {name: kind for name, kind in dirt.kinds.items() if name == "wet"}
+    rng = np.random.default_rng(0)
+    look = ItemLook(dirty=1.0, dirt_share=(0.3, 0.5))
+    for kinds in (wet, dirt.kinds):
+        settings_of = dirt.model_copy(update={"kinds": kinds})
+        made = [soiled(item, look, settings_of, rng)[1] for _ in range(20)]
+        assert {labels["contamination"] for labels in made} <= {"partly", "heavily"}
+        known = {labels.get("dirt") for labels in made}
+        assert known == {None} if kinds is wet else known > {None} and "none" not in known
+    # Too little of it to be seen leaves a clean item what it was.
+    speck = ItemLook(dirty=1.0, dirt_share=(0.001, 0.002))
+    assert soiled(item, speck, dirt, rng)[1] == labels
+
+
 def test_the_same_seed_draws_the_same(samples: list[Sample]) -> None:
     one, truth, _ = render(settings(seed=4), VIEW, samples)
     two, again, _ = render(settings(seed=4), VIEW, samples)
@@ -167,6 +186,18 @@ def test_items_that_do_not_fit_the_view_are_refused(samples: list[Sample]) -> No
     with pytest.raises(ConfigError, match="shorter than the view"):
         view = View(width_px=640, height_px=360, width_mm=4000, height_mm=2250)
         render(settings(), view, samples)
+
+
+@pytest.mark.parametrize("direction", get_args(Direction))
+def test_a_view_whose_pixels_are_not_square_is_refused(
+    samples: list[Sample], direction: Direction
+) -> None:
+    said = r"has 1\.28 pixels per mm of width and 0\.64 of height.* height_mm to 400"
+    wide = View(width_px=1280, height_px=512, width_mm=1000, height_mm=800, direction=direction)
+    with pytest.raises(ConfigError, match=said):
+        render(settings(), wide, samples)
+    nearly = View(width_px=640, height_px=360, width_mm=1000, height_mm=550, direction=direction)
+    assert render(settings(length_m=1.5), nearly, samples)[0].scale.along > 0
 
 
 def test_photos_without_an_item_are_left_out_with_the_reason(

@@ -26,6 +26,7 @@ Progress = Callable[[str, float], None]
 _IN_MEMORY_BYTES = 600_000_000
 _CHUNK_PX = 4096
 _LENS_PX = 0.55
+_UNEVEN = 0.03  # by so much pixels per mm may differ along and across: roundings of a view
 _CLEAN = "clean"
 
 
@@ -111,10 +112,10 @@ def render(
         progress: called with what is being done and its share, 0 to 1.
 
     Raises:
-        ConfigError: items that are too large for the view.
+        ConfigError: items that are too large for the view, or a view whose pixels are not square.
         DatasetError: no photo gives an item.
     """
-    scale = Scale(view.length_px / view.length_mm, view.breadth_px / view.breadth_mm)
+    scale = _scale_of(view)
     if settings.items.size_mm[1] + 2 * settings.items.margin_mm > view.breadth_mm:
         raise ConfigError(
             f"items of up to {settings.items.size_mm[1]:g} mm and margins of "
@@ -151,6 +152,18 @@ def render(
     _soften(empty, blur_px)
     strip = Strip(picture, empty, scale, settings.lead_in_mm, view)
     return strip, Truth(items, strip.turn_mm, settings.lead_in_mm), stock
+
+
+def _scale_of(view: View) -> Scale:
+    """Items are turned and scaled as wholes, so that a pixel must be as long as it is broad."""
+    wide, high = view.width_px / view.width_mm, view.height_px / view.height_mm
+    if max(wide, high) > (1 + _UNEVEN) * min(wide, high):
+        raise ConfigError(
+            f"the simulated belt needs square pixels, and the view has {wide:.3g} pixels per mm of "
+            f"width and {high:.3g} of height; set its height_mm to {view.height_px / wide:.4g}, or "
+            "width_mm, width_px or height_px to match"
+        )
+    return Scale(view.length_px / view.length_mm, view.breadth_px / view.breadth_mm)
 
 
 def _space(shape: tuple[int, int, int], folder: Path | None) -> Photo:
@@ -257,8 +270,10 @@ def soiled(
     except ImageError:  # too small for dirt
         return item.cut, labels, 0.0
     labels["contamination"] = settings.levels.name(made.share)
-    if labels["contamination"] != _CLEAN and settings.kinds[kind].label:
-        labels["dirt"] = str(settings.kinds[kind].label)
+    if labels["contamination"] != _CLEAN:
+        labels.pop("dirt", None)  # some dirt has no class, and "none" would be wrong
+        if settings.kinds[kind].label:
+            labels["dirt"] = str(settings.kinds[kind].label)
     return CutOut(made.photo, item.cut.alpha), labels, made.share
 
 
