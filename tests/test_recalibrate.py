@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from beltsight.card import (
     is_marked,
     unpack_marks,
 )
+from beltsight.dataset import load_dataset
 from beltsight.errors import ConfigError, SplitError
 from beltsight.evaluation import evaluate
 from beltsight.model import Model
@@ -282,6 +284,12 @@ def test_test_photos_are_not_for_calibration(photos: Path, tmp_path: Path) -> No
     model = Model.load(write_tiny(tmp_path / "m.onnx"))
     with pytest.raises(SplitError, match="no test any more"):
         recalibrate(model, photos, tmp_path / "new.onnx", split="test")
+    data = load_dataset(photos)
+    first, *others = data.samples
+    mixed = replace(data, samples=(replace(first, split="test"), *others))
+    with pytest.raises(SplitError, match="use --split val, or leave the test photos out"):
+        recalibrate(model, mixed, tmp_path / "new.onnx", split="all")
+    assert not (tmp_path / "new.onnx").exists()
 
 
 def test_what_looks_strange_at_the_plant_is_strange_no_more(photos: Path, tmp_path: Path) -> None:

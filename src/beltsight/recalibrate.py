@@ -118,7 +118,8 @@ def recalibrate(
         data: labelled photos from the place where the model works. Tasks that they do not label
             keep what they have.
         out: the model file to write.
-        split: which of the photos, but not ``test``; ``all`` for every one.
+        split: which of the photos, but not ``test``; ``all`` for every one, where none is
+            ``test``.
         purity: share of accepted answers that must be right, 0 to 1, ends excluded. Thresholds
             hold for one temperature only: each other task, or each where this is None, gets a new
             one for the purity that its card names, and where it names none loses the one it had.
@@ -135,6 +136,7 @@ def recalibrate(
     _check(model, out, split, purity)
     targets = _targets(model.card.tasks, purity, task)
     dataset = data if isinstance(data, Dataset) else load_dataset(data)
+    _refuse_test(dataset, split)
     evaluation = evaluate(model, dataset, split, progress=progress)
     _refuse_learned(evaluation)
     if purity is not None and (asked := next(iter(targets))) not in evaluation.tasks:
@@ -193,6 +195,14 @@ def _check(model: Model, out: Path, split: str, purity: float | None) -> None:
         raise SplitError(
             "split 'test' is for measuring what comes out of this: what a model is calibrated on "
             "is no test any more; calibrate on --split val, or on other photos with --split all"
+        )
+
+
+def _refuse_test(dataset: Dataset, split: str) -> None:
+    if split == "all" and "test" in dataset.splits:
+        raise SplitError(
+            f"{dataset.root}: 'all' takes the photos of split 'test', too, and what a model is "
+            "calibrated on is no test any more; use --split val, or leave the test photos out"
         )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from tests.tiny import write_tiny
 
 import beltsight as package
 from beltsight.cli import app
-from beltsight.cli.console import print_table
+from beltsight.cli.console import print_json, print_table
 from beltsight.errors import BeltsightError, ConfigError, TaxonomyError
 
 COMMANDS = (
@@ -129,6 +130,15 @@ def test_a_table_takes_names_of_strangers_as_they_are(capsys: pytest.CaptureFixt
     assert "[red]a[/red]" in out
     assert long in out
     assert "\x1b" not in out
+
+
+def test_json_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("\x7f.jpg", "\x9b2J.jpg", "\u202egpj.exe", "a\u2028b", "\x1b[2J"):
+        print_json({"path": name})
+        out = capsys.readouterr().out
+        assert out[:-1].isprintable() and json.loads(out) == {"path": name}
+    print_json({"path": "Größe.jpg"})
+    assert capsys.readouterr().out == '{"path": "Größe.jpg"}\n'
 
 
 def complete(words: str, **env: str) -> str:

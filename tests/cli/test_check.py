@@ -5,6 +5,7 @@ import re
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,3 +173,17 @@ def test_groups_across_splits_are_shown(tmp_path: Path) -> None:
     page = Page(text)
     assert "1 groups lie across splits" in page.text and "1 train + 2 test" in page.text
     assert len(page.sources) == 2 and SCRIPT in page.text and "<script" not in text
+
+
+def test_a_page_that_cannot_be_written_is_said_before_scanning(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scanned(*_: Any, **__: Any) -> Any:
+        raise AssertionError("scanned first")
+
+    monkeypatch.setattr("beltsight.dataset.health.check_health", scanned)
+    (tmp_path / "file").touch()
+    for html, said in ((tmp_path, "a file is needed here"),
+                       (tmp_path / "file" / "x.html", "a folder is needed here")):  # fmt: skip
+        run = invoke("check", data, "--html", html)
+        assert run.status == 1 and "cannot be written" in run.err and said in run.err

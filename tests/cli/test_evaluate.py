@@ -273,10 +273,18 @@ def test_an_unknown_split_is_wrong_use(model: Path, data: Path, split: str) -> N
     assert beltsight("evaluate", model, data, "--split", split).status == 2
 
 
-def test_an_out_that_cannot_be_written_is_a_problem(model: Path, data: Path) -> None:
-    result = beltsight("evaluate", model, data, "--out", model)
-    assert result.status == 1
-    assert "cannot be written" in result.err
+def test_an_out_that_cannot_be_written_is_said_before_measuring(
+    model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(*_: Any, **__: Any) -> Any:
+        raise AssertionError("measured first")
+
+    monkeypatch.setattr("beltsight.evaluation.evaluate", measured)
+    for out, said in ((model, "a folder is needed here, and this is a file"),
+                      (model / "in", "Not a directory; a folder is needed")):  # fmt: skip
+        result = beltsight("evaluate", model, data, "--out", out)
+        assert result.status == 1
+        assert "cannot be written" in result.err and said in result.err
 
 
 def test_no_model_no_data(model: Path, data: Path, tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def test_report_prints_figures(store: Path, shifts: Path) -> None:
     assert "UNCORRECTED" in found.out
     assert "its card was not given" in found.out
     assert "Late: 1 of 30 items, 3.3 % (0.6 to 16.7)" in found.out
+    assert "Not sent: 0 of 30 items" in found.out and "Not sent" in found.out.split("Shifts")[1]
     record = beltsight(
         "log", "report", store, "--shifts", shifts, "--json", "--bucket", 10,
         "--until", "2026-11-21T14:00:00",  # or every noon until today is a shift, too

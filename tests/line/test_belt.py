@@ -104,6 +104,26 @@ def test_an_encoder_that_falls_silent_is_replaced_by_the_last_speed() -> None:
     assert odometer.silent == 2
 
 
+@pytest.mark.parametrize("silence", [5, 15])
+def test_the_speed_after_a_silence_is_of_counts_alone(silence: int) -> None:
+    """The belt stops while no count comes, and runs again before its end."""
+    odometer = Odometer(settings_of())
+    truth = [833 * min(k, 10) for k in range(10 + silence)]
+    raws: list[int | None] = [*truth[:10], *[None] * silence]
+    raws += [truth[-1] + 833 * k for k in range(1, 5)]
+    told = run(odometer, raws)[-4:]
+    assert not any(state.doubtful for state in told)
+    assert 0 < told[0].speed_mm_s < 2500  # on the average since the last count
+    assert [state.speed_mm_s for state in told[1:]] == pytest.approx([2499] * 3)
+
+
+def test_one_odd_count_leaves_no_odd_speed() -> None:
+    odometer = Odometer(settings_of())
+    raws: list[int | None] = [0, 833, 1667, 2_000_000, 1667, 1667, 1667]
+    states = run(odometer, raws)
+    assert min(state.speed_mm_s for state in states) == 0  # it has never gone back
+
+
 def test_stop_creep_and_reverse() -> None:
     odometer = Odometer(settings_of(stopped_below_mm_s=20))
     # 250 counts in a tenth of a second are 250 mm/s.
@@ -202,6 +222,20 @@ def test_slip_is_measured_over_the_last_belt() -> None:
         meter.add(-100, -100)  # in reverse it counts alike
     assert meter.ratio == pytest.approx(1.0, abs=0.001)
     assert not meter.alarm
+
+
+@pytest.mark.parametrize(("counted_mm", "seen_mm"), [(-80.0, 80.0), (80.0, -80.0)])
+def test_an_encoder_that_counts_the_wrong_way(counted_mm: float, seen_mm: float) -> None:
+    meter = SlipMeter(SlipSettings())
+    meter.add(counted_mm, seen_mm)
+    assert not meter.against  # it takes more than some shaking
+    for _ in range(10):
+        meter.add(counted_mm, seen_mm)
+    assert meter.against and meter.alarm and not meter.stands
+    back = SlipMeter(SlipSettings())
+    for _ in range(10):
+        back.add(-80.0, -80.0)
+    assert not back.against
 
 
 def test_an_encoder_that_stands_while_items_move_is_an_alarm() -> None:

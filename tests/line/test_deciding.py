@@ -107,7 +107,7 @@ def answered(label: str, confidence: float = 0.99) -> Prediction:
 def ready(*predictions: Prediction, at_mm: float = 200.0, overdue: bool = False) -> ReadyItem:
     place = ItemPlace(7, at_mm, 280.0, 100.0, 80.0, 250.0)
     crop = np.full((40, 50, 3), 200, np.uint8)
-    return ReadyItem(place, predictions, 10.0, 10.1, overdue, crop)
+    return ReadyItem(place, predictions, 10.0, 10.1, 10.11, overdue, crop)
 
 
 @pytest.fixture

@@ -277,3 +277,16 @@ def test_a_data_set_without_splits_says_what_to_do(model: Path, data: Path, tmp_
     settings = dataclasses.replace(SETTINGS, split="all")
     part = quantize(model, data, tmp_path / "int8.onnx", settings).card.quantization
     assert part is not None and (part.calibration_split, part.split) == ("all", "all")
+
+
+def test_all_photos_are_refused_where_some_are_for_the_test(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    found = load_dataset(data)
+    first, *others = found.samples
+    mixed = dataclasses.replace(found, samples=(dataclasses.replace(first, split="test"), *others))
+    for splits in ({"split": "all"}, {"calibration_split": "all"}):
+        settings = dataclasses.replace(SETTINGS, **splits)  # type: ignore[arg-type]
+        with pytest.raises(SplitError, match="leave the test photos out"):
+            quantize(model, mixed, tmp_path / "int8.onnx", settings)
+    assert not (tmp_path / "int8.onnx").exists()

@@ -22,6 +22,7 @@ from beltsight.report.evaluation import (
     read_history,
     write_evaluation,
 )
+from beltsight.report.render import write_page
 
 HISTORY = (
     "epoch,stage,learning_rate,train_loss,val_loss,val_accuracy,seconds\n"
@@ -222,3 +223,12 @@ def test_the_csv_has_one_row_per_photo_with_blank_cells_for_missing_labels(
     assert rows["0.png"]["other_answer"] == rows["0.png"]["material_answer"] != ""
     best = np.argmax([float(rows["2.png"][f"material:{name}"]) for name in CLASSES])
     assert rows["2.png"]["material_answer"] == CLASSES[best]
+
+
+def test_a_name_with_line_ends_is_read_back(evaluation: Evaluation, tmp_path: Path) -> None:
+    result = evaluation.tasks["material"]
+    paths = ("a\rb.png", "a\nb.png", "a\r\nb.png", 'a,"b.png', *result.paths[4:])
+    changed = replace(evaluation, tasks={"material": replace(result, paths=paths)})
+    write_page(tmp_path / "p.csv", predictions_csv(changed))
+    with (tmp_path / "p.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["path"] for row in csv.DictReader(file)} == set(paths)

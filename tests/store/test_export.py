@@ -110,3 +110,17 @@ def test_parquet_without_pyarrow_names_the_extra(
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(MissingExtraError, match=r"beltsight\[archive\]"):
         export_log(reader, tmp_path / "a.parquet")
+
+
+def test_parquet_holds_counts_of_64_bits(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    count = 2**62 + 1  # no float64
+    with open_store(tmp_path / "a.db", "north") as store:
+        store.append([decision(1, encoder_count=count), command(1, end_count=count)])
+    export_log(open_log(tmp_path / "a.db"), tmp_path / "a.parquet")
+    table = parquet.read_table(tmp_path / "a.parquet")
+    assert table["encoder_count"].to_pylist()[0] == count
+    assert table["end_count"].to_pylist() == [None, count]
+    whole = ("sequence", "item_id", "raw_fire_count", "raw_end_count", "views")
+    assert {str(table.schema.field(name).type) for name in whole} == {"int64"}
+    assert str(table.schema.field("wall_s").type) == "double"

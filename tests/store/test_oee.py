@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import sqlite3
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from tests.store.making import MODEL, NOON, command, decision, event
 
 from beltsight.errors import ConfigError
@@ -17,9 +19,11 @@ from beltsight.store import (
     oee_per_shift,
     open_log,
     open_store,
+    report_log,
     shift_times,
     up_times,
 )
+from beltsight.store.oee import simulated_runs
 
 HOUR_S = 3600.0
 PERFECT = Confusion(("glass", "metal"), np.array([[10**9, 0], [0, 10**9]]))
@@ -90,6 +94,10 @@ def test_a_shift_is_on_its_days_and_within_the_time_asked_for() -> None:
         ('time_zone = "../UTC"\n[[shifts]]\nname="a"\nstart="06:00"\nend="14:00"', "time zone"),
         ('time_zone = "UTC"\n[[shifts]]\nname="a"\nstart="6 am"\nend="14:00"', "start"),
         ('time_zone = "UTC"\n[[shifts]]\nname="a"\nstart="06:00Z"\nend="14:00"', "offset"),
+        (
+            'time_zone = "UTC"\n[[shifts]]\nname="a"\nstart=6\nend="14:00"',
+            'such as "06:00", without',
+        ),
         ('time_zone = "UTC"\n[[shifts]]\nname="a"\nstart="06:00"\nend="14:00"\nday="x"', "days"),
         ('time_zone = "UTC"\nshifts = []', "shifts"),
         ('time_zone = "UTC"\nideal_items_s = 0', "ideal_items_s"),
@@ -160,3 +168,44 @@ def test_a_shift_that_goes_on_ends_now(log: Path) -> None:
 def test_an_empty_log_has_no_shifts(tmp_path: Path) -> None:
     open_store(tmp_path / "a.db", "north").close()
     assert oee_per_shift(open_log(tmp_path / "a.db"), shifts(), Span(), NOON) == ()
+
+
+def test_items_whose_command_was_not_sent_lower_quality_once_each(tmp_path: Path) -> None:
+    outcomes = {0: ["late", "refused"], 1: ["refused", "conflict"], 2: ["conflict", "sent"],
+                3: ["unknown"], 4: ["sent", "fired"]}  # fmt: skip
+    with open_store(tmp_path / "a.db", "north") as store:
+        store.append([event(0)])
+        store.append([decision(item, wall_s=NOON + item) for item in range(10)])
+        for item, all_of_it in outcomes.items():
+            rows = [command(item, outcome=one, wall_s=NOON + item) for one in all_of_it]
+            store.append(rows)
+        store.append([event(HOUR_S, "line-down")])
+    reader = open_log(tmp_path / "a.db")
+    (found,) = oee_per_shift(reader, shifts(), Span(), NOON + 9 * HOUR_S, {MODEL: PERFECT})
+    assert (found.items, found.late, found.not_sent) == (10, 1, 3)
+    assert found.quality == pytest.approx(0.7, abs=1e-6)
+    record = report_log(reader, Span(), NOON + HOUR_S, shifts=shifts()).to_record()
+    assert (record["late"]["items"], record["not_sent"]) == (1, 3)
+    assert record["shifts"][0]["not_sent"] == 3
+
+
+def test_simulated_runs_are_found_by_the_index_of_events(tmp_path: Path) -> None:
+    with open_store(tmp_path / "a.db", "north") as store:
+        store.append([event(0, data={"real_time": False}), decision(1), event(9, "line-down")])
+        store.append([event(20, run_id="run-2"), event(30, "camera-lost", run_id="run-2")])
+    reader = open_log(tmp_path / "a.db")
+    asked: list[tuple[str, Any]] = []
+    sa.event.listen(
+        reader.engine, "before_cursor_execute",
+        lambda connection, cursor, query, values, *_: asked.append((query, values)),
+    )  # fmt: skip
+    assert simulated_runs(reader, Span()) == (1, 2)
+    assert simulated_runs(reader, Span(NOON + 5, NOON + 15)) == (1, 1)
+    assert simulated_runs(reader, Span(NOON + 15, NOON + 25)) == (0, 1)
+    connection = sqlite3.connect(tmp_path / "a.db")
+    log_queries = [one for one in asked if "FROM log" in one[0]]
+    assert len(log_queries) == 3
+    for query, values in log_queries:
+        (step,) = connection.execute(f"EXPLAIN QUERY PLAN {query}", values).fetchall()
+        assert "USING INDEX log_events" in step[3]
+    connection.close()

@@ -244,3 +244,20 @@ def test_an_item_is_late_once(reader: LogReader) -> None:
     assert (found.late, found.items) == (3, 101)  # an item of another run is another item
     assert found.share.value == pytest.approx(3 / 101)
     assert late_share(reader, Span(NOON + 1e6)).share == Estimate(None)
+
+
+def test_a_lone_item_at_a_border_is_no_rate(tmp_path: Path) -> None:
+    with open_store(tmp_path / "a.db", "north") as store:
+        store.append([decision(0), decision(1), decision(10, wall_s=NOON + 10.001)])
+        store.append([decision(11, wall_s=NOON + 20.001), decision(12, wall_s=NOON + 22.001)])
+    found = throughput(open_log(tmp_path / "a.db"), bucket_s=10)
+    assert [b.items_s for b in found] == [0.2, 0.1, pytest.approx(2 / 2.001)]
+    alone = throughput(open_log(tmp_path / "a.db"), Span(None, NOON + 20), bucket_s=10)
+    assert alone[-1].items_s == 0.1
+
+
+def test_draws_in_blocks_are_those_of_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = counted(glass_left=52, glass_right=3, metal_right=48)
+    whole = stream_figures(answers, {MODEL: HALF}, APART, draws=50)
+    monkeypatch.setattr("beltsight.store.stream._MOST_CELLS", 7 * 8 + 1)
+    assert stream_figures(answers, {MODEL: HALF}, APART, draws=50) == whole

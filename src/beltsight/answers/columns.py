@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from beltsight.records import TaskSpec
 
-Kind = Literal["text", "number", "truth"]
+Kind = Literal["text", "number", "whole", "truth"]
 Value = str | float | bool | None
 
 
@@ -18,7 +18,7 @@ class Column:
 
     Args:
         keys: where its value lies in a record.
-        kind: of its values; any may be None.
+        kind: of its values, ``whole`` for numbers of up to 64 bits; any may be None.
     """
 
     keys: tuple[str, ...]

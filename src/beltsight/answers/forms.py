@@ -143,7 +143,10 @@ def _write_parquet(
     rows: Path, out: Path, columns: Sequence[Column], notes: Mapping[str, str]
 ) -> None:
     arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
-    kinds = {"text": arrow.string(), "number": arrow.float64(), "truth": arrow.bool_()}
+    kinds = {
+        "text": arrow.string(), "number": arrow.float64(), "whole": arrow.int64(),
+        "truth": arrow.bool_(),
+    }  # fmt: skip
     fields = [arrow.field(as_text(column.name), kinds[column.kind]) for column in columns]
     schema = arrow.schema(fields, metadata={f"beltsight.{k}": as_text(v) for k, v in notes.items()})
     with parquet.ParquetWriter(out, schema, compression="zstd") as writer:

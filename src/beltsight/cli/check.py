@@ -53,11 +53,14 @@ def command(
     from beltsight.cli.stage_progress import stage_progress
     from beltsight.dataset.health import check_health
     from beltsight.report.check import write_check_page
+    from beltsight.report.render import require_page
     from beltsight.taxonomy import load_taxonomy
 
     known = load_taxonomy(taxonomy)
     dataset = open_dataset(data, task or (), known)
     loaded = open_model(model) if model else None
+    if html is not None:
+        require_page(html)
     with stage_progress() as progress:
         report = check_health(dataset, model=loaded, seed=seed, progress=progress)
     if html is not None:

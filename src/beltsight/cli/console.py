@@ -13,7 +13,8 @@ T = TypeVar("T")
 def print_json(value: Any) -> None:
     """One JSON document on one line, sent off at once: a reader may be waiting for it."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    if not _can_write(text):
+    # As escapes it is the same JSON, and cannot steer the terminal: DEL, C1, marks of direction.
+    if not text.isprintable() or not _can_write(text):
         text = json.dumps(value, allow_nan=False)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

@@ -67,11 +67,14 @@ def command(
     """
     from beltsight.cli.console import note, print_json
     from beltsight.report.evaluation import write_evaluation
+    from beltsight.report.render import require_folder
     from beltsight.taxonomy import load_taxonomy
 
     known = load_taxonomy(taxonomy)
     dataset = open_dataset(data, task or (), known)
     loaded = open_model(model, threads=threads, purpose="throughput")
+    if out is not None:
+        require_folder(out)
     evaluation = _measured(loaded, dataset, split, batch_size, twins=not no_duplicates)
     if robustness:
         if out is not None:  # what comes now takes long, and may fail

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ def print_report(
 
     from beltsight.cli.console import print_json
     from beltsight.store import load_shifts, report_log
+    from beltsight.store.oee import simulated_runs
 
     confusions, targets = _models(models, policy, taxonomy)
     known = load_shifts(shifts) if shifts is not None else None
@@ -32,7 +32,7 @@ def print_report(
         reader, span, time.time(),
         bucket_s=bucket_s, confusions=confusions, targets=targets, shifts=known,
     )  # fmt: skip
-    simulated, runs = _simulated_runs(reader, span)
+    simulated, runs = simulated_runs(reader, span)
     if json:
         print_json({**found.to_record(), "simulated_runs": simulated})
     else:
@@ -57,23 +57,6 @@ def _models(
         return confusions, None
     last, known = opened[-1], load_taxonomy(taxonomy)
     return confusions, policy_targets(bind(open_policy(policy), last.tasks, last.hash, known))
-
-
-def _simulated_runs(reader: LogReader, span: Span) -> tuple[int, int]:
-    """Runs of a time whose clock was a simulation's, of how many."""
-    from beltsight.store import LINE_DOWN, LINE_UP, EventRow, parse_row
-    from beltsight.store.rows import stored_bytes
-
-    start_us = None if span.start_s is None else round(span.start_s * 1e6)
-    runs: list[bool] = []
-    for stored in reader.rows(replace(span, start_s=None), ["event"]):
-        is_before = start_us is not None and stored.wall_us < start_us
-        if is_before and stored.code in (LINE_UP, LINE_DOWN):
-            runs.clear()  # but the last run that has not ended by then reaches into it
-        if stored.code == LINE_UP:
-            row = parse_row(stored_bytes(stored.body))
-            runs.append(isinstance(row, EventRow) and row.data.get("real_time") is False)
-    return sum(runs), len(runs)
 
 
 def _print_report(found: LogReport, simulated: str) -> None:
@@ -101,6 +84,10 @@ def _print_report(found: LogReport, simulated: str) -> None:
         )
     print_line(
         f"Late: {found.late.late:,} of {found.late.items:,} items, {_share(found.late.share)}"
+    )
+    print_line(
+        f"Not sent: {found.late.not_sent:,} of {found.late.items:,} items (the command refused, or "
+        "in conflict with a neighbour's)"
     )
     print_line("")
     kind = "corrected by the confusion matrix" if stream.corrected else "UNCORRECTED"
@@ -130,10 +117,12 @@ def _print_shifts(found: LogReport) -> None:
     print_line("")
     print_table(
         "Shifts: availability x performance x quality",
-        ["Day", "Shift", "Items", "Late", "Availability", "Performance", "Quality", "OEE"],
+        ["Day", "Shift", "Items", "Late", "Not sent", "Availability", "Performance", "Quality",
+         "OEE"],
         [
-            (str(s.day), s.name, f"{s.items:,}", f"{s.late:,}", _percent(s.availability),
-             _percent(s.performance), _percent(s.quality), _percent(s.oee))
+            (str(s.day), s.name, f"{s.items:,}", f"{s.late:,}", f"{s.not_sent:,}",
+             _percent(s.availability), _percent(s.performance), _percent(s.quality),
+             _percent(s.oee))
             for s in found.shifts
         ],
     )  # fmt: skip

@@ -23,7 +23,7 @@ class Wanted:
         width_mm: across the belt.
         route: where it goes.
         slip_ratio: belt per encoder, as a :class:`beltsight.line.belt.SlipMeter` has it.
-        seen_mm: the odometer when it was last seen; None: now.
+        seen_mm: the odometer at the frame that its place is of; None: now.
     """
 
     item_id: int

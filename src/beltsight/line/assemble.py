@@ -39,7 +39,7 @@ from beltsight.taxonomy import load_taxonomy
 REAL_CLOCKS = Clocks(time.monotonic, time.time)
 _BEHIND_MM = 1000.0  # a belt that is run back may bring items again
 _HANDED_OVER_MS = 16.0
-_LONGEST_PULSE_MS = 500.0
+LONGEST_PULSE_MS = 500.0
 # A peer drops what it holds within its watchdog, and an encoder may begin anew: what is older than
 # a crash and a restart by hand says nothing of the belt as it lies now.
 REMEMBERED_S = 300.0
@@ -218,7 +218,7 @@ class OpenLine:
         belt = self._shared.situation().belt
         way_mm = (command.end_count - command.fire_count) * self.settings.belt.mm_per_count
         pass_ms = way_mm / belt.speed_mm_s * 1000.0 if belt.speed_mm_s > 0 else 0.0
-        pulse_ms = max(command.pulse_ms, min(pass_ms, _LONGEST_PULSE_MS))
+        pulse_ms = max(command.pulse_ms, min(pass_ms, LONGEST_PULSE_MS))
         now = replace(command, pulse_ms=pulse_ms)
         self.reporter.submitted(now)
         self.links.submit(now)

@@ -30,8 +30,8 @@ class BeltSettings(Strict):
         mm_per_count: belt per encoder count.
         counter_bits: width of the counter; 0 where it does not wrap around.
         reversed: the counter falls while the belt goes forward.
-        speed_mm_s: of a line without encoder, by the clock; beside an encoder it serves while that
-            is silent.
+        speed_mm_s: of a line without encoder, by the clock; beside an encoder until that gives its
+            first count.
         stopped_below_mm_s: a slower belt counts as stopped.
         fastest_mm_s: a count that means more than this is not followed.
         speed_over_s: time over which the speed is measured.
@@ -117,6 +117,7 @@ class Odometer:
         self._speed_counts_s = (settings.speed_mm_s or 0.0) / settings.mm_per_count
         self._anchor: _Reading | None = None  # the last count that was followed
         self._suspect: _Reading | None = None
+        self._is_guess = False  # the last count was none of the encoder's
         self._recent: deque[tuple[float, float]] = deque()
 
     @property
@@ -146,6 +147,7 @@ class Odometer:
             doubtful = self._anchor is not None or self.settings.speed_mm_s is None
             self.silent += self._anchor is not None
             self._count = coasted
+            self._is_guess = True
         else:
             doubtful = self._follow(raw, coasted)
         self._measure_speed()
@@ -174,6 +176,10 @@ class Odometer:
             return False
         step, is_open = self._step(raw, self._anchor)
         if abs(step) <= self._reach(self._anchor):
+            if self._is_guess:
+                # From a guess to a count is no way that the belt has gone.
+                self._recent = deque([(self._anchor.at_s, self._anchor.count)])
+                self._is_guess = False
             self._count = self._anchor.count + step
             self._anchor = _Reading(raw, self._count, self._at_s)
             self._suspect = None
@@ -187,6 +193,7 @@ class Odometer:
                 return True
         self.jumps += 1
         self._count = coasted
+        self._is_guess = True
         self._suspect = _Reading(raw, coasted, self._at_s)
         return True
 
@@ -195,6 +202,7 @@ class Odometer:
         self._count = float(count)
         self._anchor = _Reading(raw, self._count, self._at_s)
         self._suspect = None
+        self._is_guess = False
 
     def _reach(self, since: _Reading) -> float:
         """The most counts that the belt can have gone since a reading."""
@@ -218,7 +226,11 @@ class Odometer:
         if recent and recent[-1][0] == self._at_s:
             recent.pop()
         recent.append((self._at_s, self._count))
-        while len(recent) > 2 and recent[1][0] <= self._at_s - self.settings.speed_over_s:
+        over_s = self.settings.speed_over_s
+        while len(recent) > 2 and (
+            recent[1][0] <= self._at_s - over_s
+            or recent[0][0] < recent[1][0] - over_s  # before a silence it went at another speed
+        ):
             recent.popleft()
         span_s = recent[-1][0] - recent[0][0]
         if span_s > 0:
@@ -315,6 +327,12 @@ class SlipMeter:
         """Whether the encoder counts less than half of what items move."""
         seen_mm = abs(self._net_seen_mm)
         return seen_mm >= self.settings.least_mm and abs(self._net_encoder_mm) < seen_mm / 2
+
+    @property
+    def against(self) -> bool:
+        """Whether the encoder counts back what items go forward, or the other way round."""
+        net_mm = self._net_encoder_mm, self._net_seen_mm
+        return net_mm[0] * net_mm[1] < 0 and min(map(abs, net_mm)) >= self.settings.least_mm
 
     @property
     def alarm(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 from beltsight.decide import Decider
 from beltsight.errors import BeltsightError
 from beltsight.line.actuators import LineState, PeerSettings, open_actuator
-from beltsight.line.assemble import open_decider, open_model
+from beltsight.line.assemble import LONGEST_PULSE_MS, open_decider, open_model
 from beltsight.line.cameras import Camera, EndOfFrames, open_camera
 from beltsight.line.settings import LineSettings
 from beltsight.model import Model
@@ -62,6 +63,7 @@ def check_line(settings: LineSettings) -> Iterator[Check]:
         yield from _routes(settings, decider)
     if model is not None:
         yield _timing(settings, model)
+    yield from _pulses(settings)
     yield _tried("log", lambda: _log(settings))[1]
     if settings.source == "camera":
         yield _tried("camera", lambda: _camera(settings))[1]
@@ -104,11 +106,13 @@ def _policy(settings: LineSettings, model: Model) -> tuple[Decider, Result, str]
 def _routes(settings: LineSettings, decider: Decider) -> Iterator[Check]:
     missing = settings.routes_not_served(decider.routes)
     if missing:
-        fail_safe = settings.schedule.fail_safe.action
+        rule = settings.schedule.fail_safe
+        fail_safe = rule.action if rule.route is None else f"{rule.action}, {rule.route}"
         yield Check(
             "routes", "warning",
             f"no actuator serves {', '.join(missing)}, and they are no end_routes: their items "
-            f"take the fail-safe ({fail_safe})",
+            f"take the fail-safe ({fail_safe}); what is to stay on the belt, add to "
+            "schedule.end_routes",
         )  # fmt: skip
     else:
         yield Check("routes", "good", "each has an actuator or is the belt's end")
@@ -139,6 +143,26 @@ def _timing(settings: LineSettings, model: Model) -> Check:
     return Check("timing", "good", text)
 
 
+def _pulses(settings: LineSettings) -> Iterator[Check]:
+    """Whether the pulse for a long item on a slow belt ends before it should."""
+    speed_mm_s = settings.belt.speed_mm_s or settings.simulation.speed_mm_s
+    if settings.source == "camera" and settings.belt.speed_mm_s is None:
+        return  # said of the times
+    longest_mm = settings.find.largest_mm
+    for one in settings.schedule.actuators:
+        wanted_ms = one.cover * longest_mm / speed_mm_s * 1000
+        given_ms = max(one.pulse_ms, LONGEST_PULSE_MS)
+        if wanted_ms > given_ms:
+            early_mm = (wanted_ms - given_ms) / 2 * speed_mm_s / 1000
+            yield Check(
+                f"actuator {one.name}", "warning",
+                f"the pulse for an item of {longest_mm:.0f} mm would last {wanted_ms:.0f} ms at "
+                f"{speed_mm_s:.0f} mm/s, and ends after {given_ms:.0f}: its middle lies "
+                f"{early_mm:.0f} mm ahead of the item's; lower cover, or set pulse_ms = "
+                f"{math.ceil(wanted_ms)}",
+            )  # fmt: skip
+
+
 def _simulated(name: str, settings: LineSettings) -> Check:
     if settings.source == "camera":
         text = "a simulated link works in 'beltsight line simulate' alone; name your PLC's kind"
@@ -158,13 +182,14 @@ def _log(settings: LineSettings) -> tuple[None, Result, str]:
 def _camera(settings: LineSettings) -> tuple[None, Result, str]:
     assert settings.camera is not None
     camera: Camera = open_camera(settings.camera)
-    sizes, counts = set(), []
+    sizes, counts, times_s = set(), [], []
     try:
         for _ in range(_FRAMES):
             frame = camera.read(settings.camera.open_timeout_s)
             if frame is not None:
                 sizes.add(frame.image.shape[1::-1])
                 counts.append(frame.encoder_count)
+                times_s.append(frame.time_s)
     except EndOfFrames:
         pass
     finally:
@@ -189,6 +214,15 @@ def _camera(settings: LineSettings) -> tuple[None, Result, str]:
         text = (
             f"frames carry no encoder count, and {', '.join(blind)} would fire on a counter that "
             'nobody knows here: give counts with the frames, or set timing = "host"'
+        )
+        return None, "wrong", text
+    timed = [one.name for one in settings.schedule.actuators if one.timing == "host"]
+    gap_ms = float(np.median(np.diff(times_s))) * 1000 if len(times_s) > 1 else 0.0
+    if timed and gap_ms >= settings.host_timer.stale_ms:
+        text = (
+            f"frames come every {gap_ms:.0f} ms, and this machine gives {', '.join(timed)} no "
+            f"pulse from a belt seen {settings.host_timer.stale_ms:.0f} ms ago: take more frames "
+            "a second, or raise host_timer.stale_ms"
         )
         return None, "wrong", text
     by = "encoder counts" if counts[-1] is not None else "the clock"

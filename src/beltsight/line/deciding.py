@@ -256,8 +256,10 @@ class Deciding:
             answer.label if answer else "",
             decided.planned.outcome,
             decided.decision_ms,
+            (now_s - decided.item.since_s) * 1000,
             now_s,
             decided.item.overdue,
+            decided.item.place.item_id,
         )
 
 

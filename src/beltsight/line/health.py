@@ -53,8 +53,9 @@ class HealthSettings(Strict):
         clipped: share of pixels at the end of the scale beyond what there was at the start.
         frame_loss: share of frames that were lost, of the last ``span_s``.
         queue: share of the waiting room for photos that is taken.
-        decision_age_ms: from exposure to decision, 99th percentile of the last ``span_s``.
-        late: share of items decided too late, of the last ``span_s``.
+        decision_age_ms: what an item waits for answers alone, 99th percentile of the last
+            ``span_s``; not the time in which a better view of it may still come.
+        late: share of items whose decision or command was too late, of the last ``span_s``.
         hold_s: how long a reading must stay before its level changes.
         learn_s: how long after the start the picture is learned; for another lamp, start anew.
         span_s: what rates are counted over, and how fast the picture's slow measures follow.

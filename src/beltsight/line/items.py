@@ -12,7 +12,7 @@ from beltsight.records import Photo, Prediction
 
 @dataclass(frozen=True, slots=True)
 class ItemPlace:
-    """Where an item lies, as it was last seen.
+    """Where an item lies, by the last frame that told it.
 
     Args:
         item_id: unique within the run.
@@ -20,7 +20,7 @@ class ItemPlace:
         lateral_mm: of its middle, from the belt's left edge.
         length_mm: along the belt.
         width_mm: across the belt.
-        seen_mm: the odometer then.
+        seen_mm: the odometer at that frame, which need not show the item: others show the way.
         touching: it may be several items.
     """
 
@@ -57,6 +57,7 @@ class ReadyItem:
         predictions: one per view that was answered; none where no answer came in time.
         first_s: exposure of its first frame, monotonic.
         last_s: exposure of the last view that was answered, else of its first frame.
+        since_s: from when on it waited for answers, and no more for a better view.
         overdue: views were still to be answered when its time was up.
         crop: the last view that was asked, uint8 (H, W, 3) RGB, or None.
     """
@@ -65,6 +66,7 @@ class ReadyItem:
     predictions: tuple[Prediction, ...]
     first_s: float
     last_s: float
+    since_s: float
     overdue: bool
     crop: Photo | None
 
@@ -75,22 +77,28 @@ class _Pending:
     first_s: float
     asked: dict[int, float] = field(default_factory=dict)  # number -> exposure
     answers: dict[int, Prediction] = field(default_factory=dict)
-    is_closed: bool = False
+    closed_s: float | None = None
     crop: Photo | None = None
 
     @property
     def is_complete(self) -> bool:
-        return self.is_closed and len(self.answers) == len(self.asked)
+        return self.closed_s is not None and len(self.answers) == len(self.asked)
 
-    def ready(self, overdue: bool) -> ReadyItem:
+    def ready(self, overdue_s: float | None) -> ReadyItem:
+        """Where its time is up, since when; None where it is complete."""
         numbers = sorted(self.answers)
         last_s = self.asked[numbers[-1]] if numbers else self.first_s
+        open_s = [when_s for number, when_s in self.asked.items() if number not in self.answers]
+        ends_s = [when_s for when_s in (self.closed_s, overdue_s) if when_s is not None]
+        # That another view may come is no wait for the model; a view without its answer is.
+        since_s = max(last_s, min([*open_s, *ends_s], default=last_s))
         return ReadyItem(
             self.place,
             tuple(self.answers[number] for number in numbers),
             self.first_s,
             last_s,
-            overdue,
+            since_s,
+            overdue_s is not None and (bool(open_s) or not self.asked),
             self.crop,
         )
 
@@ -108,7 +116,7 @@ class ItemBook:
         >>> book = ItemBook()
         >>> book.see(ItemPlace(1, 120.0, 280.0, 90.0, 60.0, 100.0), 0.0)
         >>> key = book.ask(1, 0.03)
-        >>> book.close(1)
+        >>> book.close(1, 0.06)
         >>> book.answer(key, Prediction(None, error="blurred")).place.item_id
         1
     """
@@ -155,28 +163,27 @@ class ItemBook:
                 self.answered_late += 1
                 return None
             item.answers[key.number] = prediction
-            return self._take(key.item_id, overdue=False) if item.is_complete else None
+            return self._take(key.item_id) if item.is_complete else None
 
-    def close(self, item_id: int) -> ReadyItem | None:
-        """No more views will be asked; the item, where all are answered."""
+    def close(self, item_id: int, now_s: float) -> ReadyItem | None:
+        """No more views will be asked from now on; the item, where all are answered."""
         with self._lock:
             item = self._pending.get(item_id)
             if item is None:
                 return None
-            item.is_closed = True
-            return self._take(item_id, overdue=False) if item.is_complete else None
+            item.closed_s = now_s
+            return self._take(item_id) if item.is_complete else None
 
-    def overdue(self, is_due: Callable[[ItemPlace], bool]) -> list[ReadyItem]:
+    def overdue(self, is_due: Callable[[ItemPlace], bool], now_s: float) -> list[ReadyItem]:
         """Items that cannot wait any longer, with what answers they have.
 
         Args:
             is_due: whether an item at a place cannot; it does not call this book.
+            now_s: on the clock of the frames.
         """
         with self._lock:
             late = [item_id for item_id, item in self._pending.items() if is_due(item.place)]
-            return [self._take(item_id, overdue=True) for item_id in late]
+            return [self._take(item_id, now_s) for item_id in late]
 
-    def _take(self, item_id: int, overdue: bool) -> ReadyItem:
-        item = self._pending.pop(item_id)
-        unanswered = len(item.answers) < len(item.asked) or not item.asked
-        return item.ready(overdue and unanswered)
+    def _take(self, item_id: int, overdue_s: float | None = None) -> ReadyItem:
+        return self._pending.pop(item_id).ready(overdue_s)

@@ -117,7 +117,7 @@ class Reporter:
 
         ``when_s`` is the links' own; in a simulation that is another clock than the rows have.
         """
-        self._figures.add_command(outcome)
+        self._figures.add_command(outcome, command.item_id)
         self.settled += 1
         self._add(self._command_row(command, outcome))
 
@@ -129,7 +129,7 @@ class Reporter:
             self.event("unknown-command", "warning", f"{link}: {answer.command_id}")
             return
         known = {"fired": "fired", "late": "late"}.get(answer.outcome, "refused")
-        self._figures.add_command(f"peer: {answer.outcome}")
+        self._figures.add_command(f"peer: {answer.outcome}", command.item_id)
         text = f"{link}: {answer.outcome}"
         if answer.raw_count is not None:
             text += f" at count {answer.raw_count}"

@@ -41,6 +41,8 @@ _SET_ANEW = (
     "the encoder's counter was set anew: see that the PLC's counter agrees with it, and reset the "
     "line (SIGUSR1)"
 )
+_AGAINST = "the encoder counts against the items: see belt.reversed"
+_OTHERWISE = "the belt runs otherwise than belt.speed_mm_s says"
 _LOOK_EVERY = 8  # frames, at which camera and lamp are looked at
 _KEPT_IDS = 65_536
 
@@ -169,6 +171,8 @@ class Line:
         self._latest = Figures()
         self._frames = 0
         self._frame_s = parts.clock()
+        self._refusal = ""
+        self._refused_s = self._frame_s
         self._is_stopped = False
 
     @property
@@ -195,7 +199,8 @@ class Line:
             try:
                 return self.take(frame)
             except LineError as error:  # another size, or a time that is none
-                self.parts.refuse(str(error))
+                self._refusal, self._refused_s = str(error), self.parts.clock()
+                self.parts.refuse(self._refusal)
         now_s = self.parts.clock()
         if self.parts.shared.belt is not None:  # it goes on, whatever the camera does
             mm_per_count = self.parts.odometer.settings.mm_per_count
@@ -256,18 +261,18 @@ class Line:
         self._is_stopped = True
         self.parts.supply.close()
         self.parts.inference.close()
-        for item in self.parts.book.overdue(lambda place: True):
+        for item in self.parts.book.overdue(lambda place: True, self.parts.clock()):
             self.parts.decide(item)
         self._tell_state()
 
     def _follow(self, track: Track, frame: Frame) -> None:
         """Take an item's place in, and ask a view of it where one is wanted."""
-        book = self.parts.book
-        book.see(_place(track), frame.time_s)
+        book, belt = self.parts.book, self.parts.shared.belt
+        assert belt is not None
+        book.see(_place(track, belt.position_mm), frame.time_s)
         taken = self._taken.setdefault(track.item_id, [])
         views = self.parts.views
-        assert self.parts.shared.belt is not None
-        wanted = wants_view(track, self.parts.shared.belt, taken, views, frame_s=self._frame_gap_s)
+        wanted = wants_view(track, belt, taken, views, frame_s=self._frame_gap_s)
         if wanted and track.region is not None:
             taken.append(take(track))
             crop = crop_item(frame.image, track.region, self.settings.crop_margin)
@@ -281,7 +286,8 @@ class Line:
     def _close(self, item_id: int) -> None:
         if item_id not in self._closed:
             self._forget(item_id)
-            self._decide(self.parts.book.close(item_id))
+            assert self.parts.shared.belt is not None
+            self._decide(self.parts.book.close(item_id, self.parts.shared.belt.time_s))
 
     def _forget(self, item_id: int) -> None:
         """No view is asked of an item any more."""
@@ -298,7 +304,7 @@ class Line:
         def is_due(place: ItemPlace) -> bool:
             return parts.scheduler.is_due(place.wanted("", slip_ratio), belt, within_ms)
 
-        for item in parts.book.overdue(is_due):
+        for item in parts.book.overdue(is_due, belt.time_s):
             self._forget(item.place.item_id)
             self._decide(item)
 
@@ -349,26 +355,37 @@ class Line:
 
     def _state(self) -> tuple[StateName, str]:
         belt, odometer = self.parts.shared.belt, self.parts.odometer
-        slip = self.parts.tracker.slip
+        tracker = self.parts.tracker
+        slip = tracker.slip
         if self._is_stopped:
             return "stopped", "the line has stopped"
         if belt is None:
             return "starting", "no frame yet"
-        silent = self.parts.clock() - self._frame_s > self.settings.silent_s
+        now_s, silent_s = self.parts.clock(), self.settings.silent_s
+        no_frames = "the camera gives no frames"
+        if self._refusal and now_s - self._refused_s <= silent_s:
+            no_frames = self._refusal  # they come, and none is of use
         found: tuple[tuple[bool, StateName, str], ...] = (
             (odometer.resets > self._resets_seen, "safe", _SET_ANEW),
-            (slip.stands, "safe", "the encoder stands while items move"),
-            (silent, "degraded", "the camera gives no frames"),
+            (slip.against, "safe", self._encoder(_AGAINST)),
+            (slip.stands, "safe", self._encoder("the encoder stands while items move")),
+            (now_s - self._frame_s > silent_s, "degraded", no_frames),
             (not self.parts.log_is_healthy(), "degraded", "the log takes no rows"),
             (belt.doubtful, "degraded", "the belt's position is doubtful"),
-            (slip.alarm, "degraded", "the encoder slips"),
+            (tracker.loses_all_in_reverse, "degraded", self._encoder(_AGAINST)),
+            (slip.alarm, "degraded", self._encoder("the encoder slips")),
             (self.health.level != "good", "degraded", self.health.why),
         )
         return next(((name, why) for is_so, name, why in found if is_so), ("running", ""))
 
+    def _encoder(self, what: str) -> str:
+        """What is wrong with the encoder; a line without one goes by a speed that it was told."""
+        return what if self.parts.odometer.has_count else _OTHERWISE
 
-def _place(track: Track) -> ItemPlace:
+
+def _place(track: Track, position_mm: float) -> ItemPlace:
+    """Its place is of this frame, also where another one was the last that showed it."""
     return ItemPlace(
         track.item_id, track.belt_position_mm, track.lateral_mm, track.length_mm, track.width_mm,
-        track.seen_mm, track.touching,
+        position_mm, track.touching,
     )  # fmt: skip

@@ -27,7 +27,6 @@ from beltsight.line.supply import SupplySettings
 from beltsight.line.track import TrackSettings
 from beltsight.line.view import View
 from beltsight.line.views import ViewSettings
-from beltsight.policy import HAND_SORT
 from beltsight.store.settings import StoreSettings
 from beltsight.strict import Strict
 
@@ -172,9 +171,12 @@ class LineSettings(Strict):
             )
 
     def routes_not_served(self, routes: Iterable[str]) -> tuple[str, ...]:
-        """Routes of a policy for which nothing is said: no actuator, and not the belt's end."""
+        """Routes of a policy for which nothing is said: no actuator, and not the belt's end.
+
+        ``hand-sort``, which every policy has, needs a place like any other.
+        """
         served = {route for one in self.schedule.actuators for route in one.routes}
-        known = served | {*self.schedule.end_routes, HAND_SORT}
+        known = served | set(self.schedule.end_routes)
         return tuple(route for route in routes if route not in known)
 
     def unknown_routes(self, routes: Iterable[str]) -> tuple[str, ...]:

@@ -135,6 +135,20 @@ class Tracker:
         self._next_id = 1
         self._way_mm = 0.0  # belt gone, as seen
         self._state: BeltState | None = None
+        self._back_from: tuple[float, int] | None = None  # odometer and ``dropped`` then
+
+    @property
+    def loses_all_in_reverse(self) -> bool:
+        """Whether the belt is counted back and things are seen on it, but none is found again.
+
+        So it looks where the encoder counts against them, on a belt too fast for
+        ``most_slip_mm``. A belt that does go back brings items that can be followed.
+        """
+        if self._back_from is None or self._state is None:
+            return False
+        from_mm, dropped = self._back_from
+        back_mm = from_mm - self._state.position_mm
+        return self.dropped > dropped and back_mm > self.settings.slip.least_mm
 
     def update(self, state: BeltState, regions: Sequence[Region]) -> Tracked:
         """Take a frame in.
@@ -149,23 +163,35 @@ class Tracker:
         """
         before = self._state
         self._state = state
-        moved_mm = 0.0 if before is None else state.position_mm - before.position_mm
+        moved_mm = 0.0 if before is None else _moved_mm(before, state)
         is_new = before is None or state.time_s != before.time_s
         seen_mm = moved_mm * self.slip.ratio
         self._way_mm += seen_mm
         boxes = [self.view.box_to_belt(region.box_xyxy) for region in regions]
-        seen_mm += self._correct(regions, boxes, moved_mm)
+        is_counted = before is not None and not (before.doubtful or state.doubtful)
+        seen_mm += self._correct(regions, boxes, moved_mm, is_counted)
         inside = [held for held in self._held if self._visible(held) is not None]
         found = associate([self._clipped(held) for held in inside], boxes)
         for held in self._held:
             held.region = None
         self._take(inside, found, regions, boxes, is_new)
         self._begin(found, regions, boxes)
+        self._watch_reverse(state)
         return self._result(self._end(is_new))
 
+    def _watch_reverse(self, state: BeltState) -> None:
+        """Remember from where on the belt went back without an item that is followed."""
+        follows = any(held.region and self._confirmed(held) for held in self._held)
+        # Once it is found, an item that fits by chance does not undo it; a belt that turns does.
+        if state.moving != "reverse" or (follows and not self.loses_all_in_reverse):
+            self._back_from = None
+        elif self._back_from is None:
+            self._back_from = state.position_mm, self.dropped
+
     def _correct(
-        self, regions: Sequence[Region], boxes: Sequence[BeltBox], moved_mm: float
-    ) -> float:
+        self, regions: Sequence[Region], boxes: Sequence[BeltBox], moved_mm: float,
+        is_counted: bool,
+    ) -> float:  # fmt: skip
         """Correct the way by what is seen of items that are wholly in view; how much, in mm."""
         whole = [box for region, box in zip(regions, boxes, strict=True) if not _cut_along(region)]
         known = [
@@ -185,7 +211,7 @@ class Tracker:
         ]
         total = shift + (median(off) if off else 0.0)
         self._way_mm += total
-        if off:
+        if off and is_counted:  # a guess says nothing of the encoder
             self.slip.add(moved_mm, moved_mm * self.slip.ratio + total)
         return total
 
@@ -331,6 +357,16 @@ class Tracker:
             confirmed=self._confirmed(held),
             left=held.left,
         )
+
+
+def _moved_mm(before: BeltState, state: BeltState) -> float:
+    """The belt's way between two frames, as the odometer has it.
+
+    From a guess back to a count the odometer leaps; the belt does not.
+    """
+    if before.doubtful and not state.doubtful:
+        return state.speed_mm_s * max(0.0, state.time_s - before.time_s)
+    return state.position_mm - before.position_mm
 
 
 def _cut_along(region: Region) -> bool:

@@ -62,7 +62,7 @@ class QuantizeSettings:
 
     Raises:
         ConfigError: a count out of bounds.
-        SplitError: a test split.
+        SplitError: a test split; :func:`quantize` refuses ``all`` where that holds one.
     """
 
     split: str = "val"
@@ -187,6 +187,7 @@ def quantize(
     content = read_model_file(_float_file(before, target))
     dataset = data if isinstance(data, Dataset) else load_dataset(data)
     origin = settings.calibration_split or _usual_split(dataset, settings.split)
+    _refuse_test(dataset, settings.split, origin)
     chosen = choose_samples(dataset.select(origin), settings.n_calibration, settings.seed)
     graph = with_plain_pooling(_parsed(content, before), settings.threads)
     layout = read_layout(graph)
@@ -321,6 +322,15 @@ def _check_keep(layout: Layout, settings: QuantizeSettings) -> None:
         raise ConfigError(
             f"{settings.keep_count} layers cannot stay float: the model has {len(layout.layers)}, "
             f"of which {len(named)} are named"
+        )
+
+
+def _refuse_test(dataset: Dataset, *splits: str) -> None:
+    if "all" in splits and "test" in dataset.splits:
+        raise SplitError(
+            f"{dataset.root}: 'all' takes the photos of split 'test', too, and photos that decide "
+            "or that int8 is fitted to are no test any more; use --split val (and "
+            "--calibrate-on train or val), or leave the test photos out"
         )
 
 

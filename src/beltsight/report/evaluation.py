@@ -133,7 +133,8 @@ def predictions_csv(evaluation: Evaluation) -> str:
         for index, path in enumerate(result.paths):
             rows.setdefault(path, {"path": _cell(path)}).update(_answer_row(result, index))
     out = io.StringIO()
-    writer = csv.DictWriter(out, header, restval="", lineterminator="\n")
+    # Lines end with CR LF, by RFC 4180: a name that holds either is then quoted.
+    writer = csv.DictWriter(out, header, restval="")
     writer.writeheader()
     writer.writerows(rows[path] for path in sorted(rows))
     return out.getvalue()

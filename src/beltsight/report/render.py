@@ -7,8 +7,10 @@ or run anything: a report holds file names and labels that may come from strange
 from __future__ import annotations
 
 import base64
+import os
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,6 +61,42 @@ def write_page(out: Path, text: str) -> None:
             draft.write_bytes(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise BeltsightError(f"{out}: cannot be written: {error.strerror}") from error
+
+
+def require_folder(folder: Path) -> None:
+    """Make a folder for what is to be written, and try it, before the work that would be lost.
+
+    Raises:
+        BeltsightError: there can be none, or nothing can be written in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except FileExistsError as error:
+        raise BeltsightError(
+            f"{folder}: cannot be written: a folder is needed here, and this is a file; "
+            "give another name"
+        ) from error
+    except OSError as error:
+        raise BeltsightError(
+            f"{folder}: cannot be written: {error.strerror}; a folder is needed here that can be"
+        ) from error
+
+
+def require_page(out: Path) -> None:
+    """Make a page's folder, and try it, before the work that would be lost.
+
+    Raises:
+        BeltsightError: the page is a folder, or nothing can be written beside it.
+    """
+    if out.is_dir():
+        raise BeltsightError(
+            f"{out}: cannot be written: a file is needed here, and this is a folder; give a "
+            "file's name, such as page.html"
+        )
+    if not out.exists() or out.is_file():  # nothing is written beside a device or a pipe
+        require_folder(Path(os.path.realpath(out)).parent)
 
 
 def photo_uri(photo: Photo, max_side: int = 320, quality: int = 84) -> str:

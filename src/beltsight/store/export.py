@@ -23,16 +23,16 @@ from beltsight.store.tables import log
 _TEXT: Kind = "text"
 # In the order of the table; data and lanes are JSON within their cell.
 _COLUMNS: tuple[tuple[str, Kind], ...] = (
-    ("sequence", "number"), ("kind", _TEXT), ("run_id", _TEXT), ("time", _TEXT),
-    ("wall_s", "number"), ("monotonic_s", "number"), ("item_id", "number"),
-    ("frame_time_s", "number"), ("belt_position_mm", "number"), ("encoder_count", "number"),
+    ("sequence", "whole"), ("kind", _TEXT), ("run_id", _TEXT), ("time", _TEXT),
+    ("wall_s", "number"), ("monotonic_s", "number"), ("item_id", "whole"),
+    ("frame_time_s", "number"), ("belt_position_mm", "number"), ("encoder_count", "whole"),
     ("lateral_mm", "number"), ("length_mm", "number"), ("width_mm", "number"),
     ("label", _TEXT), ("confidence", "number"), ("route", _TEXT), ("reason", _TEXT),
-    ("abstained", "truth"), ("novel", "truth"), ("touching", "truth"), ("views", "number"),
+    ("abstained", "truth"), ("novel", "truth"), ("touching", "truth"), ("views", "whole"),
     ("latency_ms", "number"), ("model_hash", _TEXT), ("policy_version", _TEXT),
     ("crop_sha256", _TEXT), ("command_id", _TEXT), ("actuator", _TEXT), ("outcome", _TEXT),
-    ("lanes", _TEXT), ("end_count", "number"), ("raw_fire_count", "number"),
-    ("raw_end_count", "number"), ("event", _TEXT), ("severity", _TEXT), ("text", _TEXT),
+    ("lanes", _TEXT), ("end_count", "whole"), ("raw_fire_count", "whole"),
+    ("raw_end_count", "whole"), ("event", _TEXT), ("severity", _TEXT), ("text", _TEXT),
     ("data", _TEXT), ("mac", _TEXT),
 )  # fmt: skip
 

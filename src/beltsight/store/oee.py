@@ -8,7 +8,8 @@ where they belong, corrected by the confusion matrix.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -45,6 +46,7 @@ class ShiftFigures:
         up_s: how long the line was up in it.
         items: decided.
         late: of them, too late.
+        not_sent: of them, those with a command that was refused or in conflict.
         availability: 0 to 1.
         performance: over 1 where the line was faster than ``ideal_items_s``.
         quality: 0 to 1.
@@ -59,6 +61,7 @@ class ShiftFigures:
     up_s: float
     items: int
     late: int
+    not_sent: int
     availability: float
     performance: float | None
     quality: float | None
@@ -109,23 +112,17 @@ def oee_per_shift(
 def up_times(reader: LogReader) -> tuple[UpTime, ...]:
     """When the line was up: from each ``line-up`` to the next ``line-down`` of its run.
 
-    A run that was killed says no ``line-down``: it was up till its last row. How long is told by
-    the monotonic clock, so that a step of the wall clock makes it neither longer nor shorter; the
-    wall clock's later word says when.
+    A run that was killed says no ``line-down``: it was up till its last row, and so is one that
+    goes on, however long its belt has been empty. How long is told by the monotonic clock, so that
+    a step of the wall clock makes it neither longer nor shorter; the wall clock's later word says
+    when.
 
     Raises:
         StoreError: the database fails, or a row is damaged.
     """
-    # Sorted here: asked to sort, SQLite would rather read the whole log than the index of events.
-    query = sa.select(log.c.sequence, log.c.body).where(
-        log.c.line_id == reader.line_id, IS_EVENT, log.c.code.in_((LINE_UP, LINE_DOWN))
-    )
     found: list[UpTime] = []
     up: EventRow | None = None
-    for sequence, body in sorted((row[0], row[1]) for row in reader.fetch(query)):
-        row = parse_row(stored_bytes(body))
-        if not isinstance(row, EventRow):
-            raise damaged_row()
+    for sequence, row in _ups_and_downs(reader):
         if up is not None and (row.event == LINE_UP or row.run_id != up.run_id):
             found.append(_between(up, _last_of_run(reader, up.run_id, sequence)))
             up = None
@@ -137,6 +134,39 @@ def up_times(reader: LogReader) -> tuple[UpTime, ...]:
     if up is not None:
         found.append(_between(up, _last_of_run(reader, up.run_id, None)))
     return tuple(found)
+
+
+def simulated_runs(reader: LogReader, span: Span) -> tuple[int, int]:
+    """How many runs of a time had a simulation's clock, and how many there were.
+
+    Raises:
+        StoreError: the database fails, or a row is damaged.
+    """
+    start_s = -math.inf if span.start_s is None else span.start_s
+    end_s = math.inf if span.end_s is None else span.end_s
+    runs: list[bool] = []
+    # The end is not asked of the database: given a time, SQLite reads all rows before it.
+    for _, row in _ups_and_downs(reader):
+        if row.wall_s >= end_s:
+            continue
+        if row.wall_s < start_s:
+            runs.clear()  # but the last run that has not ended by then reaches into it
+        if row.event == LINE_UP:
+            runs.append(row.data.get("real_time") is False)
+    return sum(runs), len(runs)
+
+
+def _ups_and_downs(reader: LogReader) -> Iterator[tuple[int, EventRow]]:
+    """Each ``line-up`` and ``line-down`` with its sequence, in their order."""
+    # Sorted here: asked to sort, SQLite would rather read the whole log than the index of events.
+    query = sa.select(log.c.sequence, log.c.body).where(
+        log.c.line_id == reader.line_id, IS_EVENT, log.c.code.in_((LINE_UP, LINE_DOWN))
+    )
+    for sequence, body in sorted((row[0], row[1]) for row in reader.fetch(query)):
+        row = parse_row(stored_bytes(body))
+        if not isinstance(row, EventRow):
+            raise damaged_row()
+        yield sequence, row
 
 
 def _between(up: EventRow, end: Row | None) -> UpTime:
@@ -172,20 +202,20 @@ def _shift_figures(
     late = late_share(reader, span)
     availability = up_s / (end_s - shift.start_s)
     performance = late.items / up_s / ideal_items_s if ideal_items_s and up_s > 0 else None
-    quality = _quality(stream, late.items, late.late)
+    quality = _quality(stream, late.items, late.failed)
     whole = None if performance is None or quality is None else availability * performance * quality
     return ShiftFigures(
-        shift.name, shift.day, shift.start_s, end_s, up_s, late.items, late.late,
+        shift.name, shift.day, shift.start_s, end_s, up_s, late.items, late.late, late.not_sent,
         availability, performance, quality, whole, stream.corrected,
     )  # fmt: skip
 
 
-def _quality(stream: StreamFigures, items: int, late: int) -> float | None:
-    """Items in time and rightly sent, of all; one without an answer went nowhere right."""
+def _quality(stream: StreamFigures, items: int, failed: int) -> float | None:
+    """Items in time, sent, and sent rightly, of all; one without an answer went nowhere right."""
     if not items or (stream.items and stream.right.value is None):
         return None
     answered = stream.items / items
-    return (1 - late / items) * answered * (stream.right.value or 0.0)
+    return (1 - failed / items) * answered * (stream.right.value or 0.0)
 
 
 def _first_wall_s(reader: LogReader) -> float | None:

@@ -31,7 +31,7 @@ class LogReport:
         bucket_s: length of a piece of time.
         throughput: by pieces.
         latency: of decisions.
-        late: share of items.
+        late: share of items, and how many were not sent.
         stream: composition, purity and recovery.
         shifts: each with its OEE; empty where none are given.
     """
@@ -64,6 +64,7 @@ class LogReport:
                 "most": self.latency.most,
             },
             "late": {"items": self.late.late, **_share(self.late.share)},
+            "not_sent": self.late.not_sent,
             "unanswered": stream.unanswered,
             "corrected": stream.corrected,
             "notes": list(stream.notes),

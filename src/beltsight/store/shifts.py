@@ -33,7 +33,7 @@ def _check_zone(name: str) -> str:
 
 def _check_plain(value: time) -> time:
     if value.tzinfo is not None:
-        raise ValueError("expected a time of day without an offset")
+        raise ValueError('expected a time of day such as "06:00", without an offset')
     return value
 
 

@@ -21,6 +21,7 @@ from beltsight.store.reader import ALWAYS, LogReader, Span
 from beltsight.store.tables import log, short_hash
 
 Targets = Mapping[str, frozenset[str]]
+_MOST_CELLS = 4_000_000  # of one block of draws: 32 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +229,13 @@ class _Part:
         total = np.einsum("ar,at->tr", self.table, truths[0])[None]
         # Of so many items with one answer, how many are truly what: of few it varies much.
         cells = self.table.astype(np.int64).T  # (R, C)
-        drawn = rng.multinomial(cells[None], truths[1:, None])  # (draws, R, answer, truth)
-        return np.concatenate([total, drawn.sum(axis=2).transpose(0, 2, 1)])
+        block = max(1, _MOST_CELLS // (cells.size * size))
+        parts = [total]
+        for first in range(1, 1 + draws, block):
+            some = truths[first : first + block, None]
+            drawn = rng.multinomial(cells[None], some)  # (block, R, answer, truth)
+            parts.append(drawn.sum(axis=2).transpose(0, 2, 1))
+        return np.concatenate(parts)
 
 
 def _truth_by_answer(shares: Array, rates: Array) -> Array:

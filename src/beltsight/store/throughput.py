@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -17,6 +18,9 @@ from beltsight.store.tables import log, microseconds
 
 MAX_BUCKETS = 100_000
 MAX_BUCKET_S = 10 * 366 * 86_400.0
+# Outcomes of a command that did not go out, or not without a neighbour's pulse on its item. One
+# that is unknown may have gone out.
+NOT_SENT = ("refused", "conflict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,8 @@ class Bucket:
         start_s: seconds since 1970, a multiple of the bucket's length.
         items: decided in it.
         items_s: the same per second; of the first and the last piece only the part between the
-            first item and the last one counts, as a line seldom begins on the hour.
+            first item and the last one counts, as a line seldom begins on the hour, where two
+            items or more lie in it: the time to one alone says nothing of a rate.
         routes: items by route.
     """
 
@@ -54,11 +59,21 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class LateShare:
-    """Items whose command came too late, of all that were decided."""
+    """Items whose command came too late, of all that were decided.
+
+    Args:
+        late: of them, too late.
+        items: decided.
+        share: of those too late.
+        not_sent: of them, those with a command that was refused or in conflict with another.
+        failed: late, not sent or both, each item once.
+    """
 
     late: int
     items: int
     share: Estimate
+    not_sent: int = 0
+    failed: int = 0
 
 
 def throughput(
@@ -144,19 +159,26 @@ def late_share(reader: LogReader, span: Span = ALWAYS) -> LateShare:
     Raises:
         StoreError: the database fails.
     """
-    mine = [log.c.line_id == reader.line_id, *span.conditions()]
-    late = (
-        sa.select(log.c.run_id, log.c.item_id)
-        .where(*mine, log.c.kind == "command", log.c.code == "late")
-        .distinct()
+    is_late = sa.case((log.c.code == "late", 1), else_=0)
+    # An item has a row for each thing that became of its commands.
+    each = (
+        sa.select(sa.func.max(is_late).label("late"), sa.func.max(1 - is_late).label("not_sent"))
+        .where(log.c.line_id == reader.line_id, *span.conditions())
+        .where(log.c.kind == "command", log.c.code.in_(("late", *NOT_SENT)))
+        .group_by(log.c.run_id, log.c.item_id)
         .subquery()
     )
-    n_late = int(reader.fetch(sa.select(sa.func.count()).select_from(late))[0][0])
+    sums: list[sa.ColumnElement[Any]] = [
+        sa.func.sum(each.c.late), sa.func.sum(each.c.not_sent), sa.func.count()
+    ]  # fmt: skip
+    counts = [int(n or 0) for n in reader.fetch(sa.select(*sums).select_from(each))[0]]
     items = count_items(reader, span)
     if items == 0:
-        return LateShare(n_late, 0, Estimate(None))
-    n_late = min(n_late, items)
-    return LateShare(n_late, items, Estimate(n_late / items, *wilson_interval(n_late, items)))
+        return LateShare(counts[0], 0, Estimate(None), *counts[1:])
+    # The decision of a command at the span's border may lie outside.
+    late, not_sent, failed = (min(n, items) for n in counts)
+    share = Estimate(late / items, *wilson_interval(late, items))
+    return LateShare(late, items, share, not_sent, failed)
 
 
 def count_items(reader: LogReader, span: Span = ALWAYS) -> int:
@@ -177,5 +199,5 @@ def _bucket(
     items = sum(routes.values())
     # Of the first and the last piece only what lies between the first item and the last.
     used_us = min(start_us + length_us, ends_us[1]) - max(start_us, ends_us[0])
-    per_s = items / ((used_us if used_us > 0 else length_us) / 1e6)
+    per_s = items / ((used_us if used_us > 0 and items > 1 else length_us) / 1e6)
     return Bucket(start_us / 1e6, items, per_s, dict(sorted(routes.items())))

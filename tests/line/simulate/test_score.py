@@ -42,6 +42,17 @@ def test_found_missed_double_and_false() -> None:
     assert result.position_error_mm["p100"] == pytest.approx(2)
 
 
+def test_an_item_and_its_count_may_lie_on_both_sides_of_the_cut() -> None:
+    truth = [item(0, 300), item(1, 999.5), item(2, 1400.2), item(3, 1800)]
+    counted = [seen(10, 301), seen(11, 1000.3), seen(12, 1399.9), seen(13, 2500)]
+    near = score(truth, counted, passed_mm=1000.0)
+    assert (near.all.items, near.all.found, near.missed, near.false) == (2, 2, (), 0)
+    far = score(truth, counted, passed_mm=1400.0)
+    assert (far.all.items, far.all.found, far.missed, far.false) == (2, 2, (), 0)
+    whole = score(truth, counted)
+    assert (whole.all.items, whole.missed, whole.false) == (4, (3,), 1)
+
+
 def test_two_items_beside_each_other_are_each_matched_once() -> None:
     truth = [item(0, 100, 100), item(1, 140, 150)]
     counted = [seen(1, 138, 148), seen(0, 104, 103)]

@@ -138,7 +138,7 @@ class Play:
             seen = line.step()
             if not self.play.real_time:
                 self._wait_for_peers()
-                self.opened.settle(_SETTLE_S)
+                self._settle()
             if seen is None:
                 continue
             true_mm = self.simulation.belt.position_mm(seen.frame.time_s)
@@ -152,24 +152,39 @@ class Play:
         return self.close()
 
     def _wait_for_peers(self) -> None:
-        """Hold the belt until the peers know that the line runs: beats take their own time."""
-        end_s = time.monotonic() + _SETTLE_S
+        """Hold the belt until the peers know that the line runs: beats take their own time.
+
+        So does a link that is being made. A line that is safe for another reason stays so however
+        long the belt is held.
+        """
+        links, end_s = self.opened.links, time.monotonic() + _SETTLE_S
         while any(peer.plc.program.is_safe for peer in self._peers) and time.monotonic() < end_s:
+            # Asked in this order: a link that comes up between is waited for once more.
+            are_up = all(link.state in ("up", "degraded") for link in links.status().values())
+            if are_up and not links.may_send():
+                return
             time.sleep(0.001)
+
+    def _settle(self) -> None:
+        """Work through all that was asked; commands that a line in the safe state holds wait."""
+        if self.opened.links.may_send():
+            self.opened.settle(_SETTLE_S)
+        else:
+            self.opened.line.settle(_SETTLE_S)
 
     def close(self) -> str | None:
         """End the line; what could not be stored, or None."""
         if not self.play.real_time:
-            self.opened.settle(_SETTLE_S)
+            self._settle()
         self._end_s = self.simulation.clock()  # what goes by from here on, no line has seen
         return self.opened.close()
 
     def score(self) -> Score:
         """What the line made of the items that passed its last actuator; after :meth:`close`."""
         settings, belt = self.opened.settings, self.simulation.belt
-        truth, counted = self._passed()
+        truth, counted, passed_mm = self._seen()
         if len(self._peers) < len(self._actuators):
-            return score(truth, counted)
+            return score(truth, counted, passed_mm=passed_mm)
         stations = _stations(settings)
         switches = [switch for peer in self._peers for switch in peer.plc.switches]
         fallen = act(sorted(switches, key=lambda s: s.time_s), stations, belt.motion, belt.truth)
@@ -181,30 +196,42 @@ class Play:
             self.opened.decider.policy,
             bin_of=bin_of,
             shots=fallen.shots,
+            passed_mm=passed_mm,
         )
 
     def matched(self) -> list[Matched]:
         """What the line counted for each item that passed; after :meth:`close`."""
-        return match(*self._passed())[0]
+        truth, counted, passed_mm = self._seen()
+        return [one for one in match(truth, counted)[0] if one.item.s_mm < passed_mm]
 
-    def _passed(self) -> tuple[list[TrueItem], list[Counted]]:
-        """Items that passed the last actuator, and what was counted over that belt."""
+    def _seen(self) -> tuple[list[TrueItem], list[Counted], float]:
+        """All items up to the reference line, all that was counted, and the belt that has passed.
+
+        What lies before the last of these has passed the last actuator.
+        """
         belt = self.simulation.belt
         end_mm = belt.position_mm(self.simulation.clock() if self._end_s is None else self._end_s)
         stations = _stations(self.opened.settings)
         passed_mm = end_mm - max(s.distance_mm for s in stations) - 2 * belt.truth.longest_mm
-        places = [self._on_the_belt(noted) for noted in self.noted.values()]
-        counted = [one for one in places if one.belt_position_mm < passed_mm]
-        return belt.truth.between(belt.truth.start_mm, passed_mm), counted
+        late = self.opened.figures.late_items()
+        counted = [
+            replace(
+                noted.counted,
+                belt_position_mm=self._true_mm_of(noted),
+                on_time=noted.counted.item_id not in late,
+            )
+            for noted in self.noted.values()
+        ]
+        return belt.truth.between(belt.truth.start_mm, end_mm), counted, passed_mm
 
-    def _on_the_belt(self, noted: Noted) -> Counted:
-        """With the place that it really had, by the frame in which it was last seen.
+    def _true_mm_of(self, noted: Noted) -> float:
+        """The place that it really had, by the frame in which it was last seen.
 
         The line's odometer begins with its first frame, and its encoder may slip afterwards.
         """
-        counted, seen_mm = noted.counted, noted.seen_mm
-        way_mm = seen_mm - counted.belt_position_mm
-        return replace(counted, belt_position_mm=self._true_mm.get(seen_mm, seen_mm) - way_mm)
+        seen_mm = noted.seen_mm
+        way_mm = seen_mm - noted.counted.belt_position_mm
+        return self._true_mm.get(seen_mm, seen_mm) - way_mm
 
     def _outside(self) -> Outside:
         clock = self.simulation.clock

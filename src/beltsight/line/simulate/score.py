@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,7 @@ class Counted:
         belt_position_mm, lateral_mm: where the line saw it, on the belt's own odometer.
         material: the line's answer, or None.
         route: where it decided to send it, or None where it did not decide.
-        on_time: whether its command left in time; True where none was needed.
+        on_time: whether its command came in time; True where none was needed.
     """
 
     item_id: int
@@ -145,6 +146,7 @@ def score(
     bin_of: Mapping[str, str] | None = None,
     shots: Sequence[Shot] = (),
     reach_mm: float = _REACH_MM,
+    passed_mm: float = math.inf,
 ) -> Score:
     """Compare.
 
@@ -158,6 +160,8 @@ def score(
             station's name, and else the item is to pass.
         shots: of the PLC, for its error in mm.
         reach_mm: what is counted this near to an item's outline, or on it, may be that item.
+        passed_mm: items from there on, and what was counted there on nothing, are left out. What
+            lies beyond is needed all the same: an item and its count may lie on both sides.
 
     Example:
         >>> item = TrueItem(0, 500.0, 100.0, 80.0, 60.0, 80.0, 60.0, {"material": "glass"})
@@ -166,6 +170,8 @@ def score(
         (1, 1, 0)
     """
     matched, false = match(truth, counted, reach_mm)
+    matched = [one for one in matched if one.item.s_mm < passed_mm]
+    false = [one for one in false if one.belt_position_mm < passed_mm]
     known = _known_bins(bins, shots, bin_of)
     tallies = Tally(), Tally(), Tally()
     by_class: dict[str, Tally] = {}
