@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tests.line.actuators.opcua_peers import (
 from beltsight.errors import LinkError
 from beltsight.line.actuators import LineState, opcua_client
 from beltsight.line.actuators.opcua_client import OpcUaClient, OpcUaClientSettings
-from beltsight.line.actuators.opcua_server import OpcUaServer, OpcUaServerSettings
+from beltsight.line.actuators.opcua_server import LocalNodes, OpcUaServer, OpcUaServerSettings
 
 RUNNING = LineState("running")
 SLOW = {"hello_ms": 20_000, "plc_timeout_ms": 10_000}  # a busy machine is slow
@@ -337,6 +338,25 @@ def test_certificates_and_passwords(certificates: dict[str, tuple[str, str]]) ->
 
     with peer("server", **secured(certificates, "plc", trusted=trusted)) as plc:
         asyncio.run(asyncio.wait_for(body(plc.port), 120))  # it waits for several refusals
+
+
+def test_a_server_that_is_ready_between_two_attempts_is_not_built_again() -> None:
+    async def body() -> None:
+        port = free_port()
+        nodes = LocalNodes(OpcUaServerSettings(port=port, slots=2))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(nodes.open(), 0.01)  # the building goes on
+        for _ in range(1000):
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                break
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        await nodes.open()
+        await nodes.close()
+
+    asyncio.run(asyncio.wait_for(body(), 60))
 
 
 def test_a_port_that_is_taken_and_a_certificate_that_is_not_there(tmp_path: Path) -> None:

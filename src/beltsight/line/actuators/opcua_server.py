@@ -91,10 +91,12 @@ class LocalNodes:
         Raises:
             LinkError: the port is taken, or a certificate cannot be read.
         """
-        if self._starting is None or (self._starting.done() and self._server is None):
-            self._starting = asyncio.create_task(self._start())
+        starting = self._starting
+        # One that was ready after the last attempt gave up serves this one: it holds the port.
+        if starting is None or (starting.done() and starting.exception() is not None):
+            starting = self._starting = asyncio.create_task(self._start())
         # Building the space takes about a second, longer than a connection may take.
-        self._server = await asyncio.shield(self._starting)
+        self._server = await asyncio.shield(starting)
 
     async def close(self) -> None:
         """Stop listening."""
