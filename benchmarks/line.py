@@ -105,7 +105,7 @@ def leads_ms(settings: Any) -> list[float]:
     """How long before its valve had to switch the peer had each command, by the log.
 
     Args:
-        settings: of the line. Its rows have the simulation's clock, which is 0 where its counter is.
+        settings: of the line. Its rows have the clock of the simulation, 0 where its counter is.
     """
     from beltsight.store import CommandRow, open_log, parse_row
 

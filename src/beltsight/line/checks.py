@@ -102,14 +102,9 @@ def _policy(settings: LineSettings, model: Model) -> tuple[Decider, Result, str]
 
 
 def _routes(settings: LineSettings, decider: Decider) -> Iterator[Check]:
-    missing = settings.routes_not_served(decider.routes)
-    if missing:
-        fail_safe = settings.schedule.fail_safe.action
-        yield Check(
-            "routes", "warning",
-            f"no actuator serves {', '.join(missing)}, and they are no end_routes: their items "
-            f"take the fail-safe ({fail_safe})",
-        )  # fmt: skip
+    unserved = settings.unserved_text(decider.routes)
+    if unserved:
+        yield Check("routes", "warning", unserved)
     else:
         yield Check("routes", "good", "each has an actuator or is the belt's end")
 

@@ -171,11 +171,17 @@ class LineSettings(Strict):
                 f"soon for {actuator.distance_mm:,.0f} mm: count in larger steps"
             )
 
-    def routes_not_served(self, routes: Iterable[str]) -> tuple[str, ...]:
-        """Routes of a policy for which nothing is said: no actuator, and not the belt's end."""
+    def unserved_text(self, routes: Iterable[str]) -> str:
+        """What becomes of routes for which nothing is said; empty where there are none."""
         served = {route for one in self.schedule.actuators for route in one.routes}
         known = served | {*self.schedule.end_routes, HAND_SORT}
-        return tuple(route for route in routes if route not in known)
+        missing = [route for route in routes if route not in known]
+        if not missing:
+            return ""
+        return (
+            f"no actuator serves {', '.join(missing)}, and they are no end_routes: their items "
+            f"take the fail-safe ({self.schedule.fail_safe.action})"
+        )
 
     def unknown_routes(self, routes: Iterable[str]) -> tuple[str, ...]:
         """Routes of actuators and of the belt's end that the policy does not have."""
