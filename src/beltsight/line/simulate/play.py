@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from beltsight.errors import ConfigError
+from beltsight.errors import ConfigError, LineError
 from beltsight.line.actuators import Actuator, PeerSettings, open_actuator
 from beltsight.line.actuators.simulated import SimulatedActuator, SimulatedSettings
 from beltsight.line.assemble import OpenLine, Outside
@@ -153,8 +153,18 @@ class Play:
 
     def _wait_for_peers(self) -> None:
         """Hold the belt until the peers know that the line runs: beats take their own time."""
-        end_s = time.monotonic() + _SETTLE_S
-        while any(peer.plc.program.is_safe for peer in self._peers) and time.monotonic() < end_s:
+        links, end_s = self.opened.links, time.monotonic() + _SETTLE_S
+        while any(peer.plc.program.is_safe for peer in self._peers):
+            down = [one for one in links.status().values() if one.state not in ("up", "degraded")]
+            if not down and links.line_state().name == "safe":
+                return  # it is the line itself that is safe: none will be told otherwise
+            if time.monotonic() >= end_s:
+                told = "; ".join(f"{one.link}: {one.reason}" for one in down)
+                raise LineError(
+                    f"for {_SETTLE_S:.0f} s no simulated peer could be told that the line runs "
+                    f"({told or links.line_state().name}); compare answer_ms under [[links]] with "
+                    "timeout_ms under [link_times]"
+                )
             time.sleep(0.001)
 
     def close(self) -> str | None:
