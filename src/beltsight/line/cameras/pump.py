@@ -17,7 +17,7 @@ _CLOSE_S = 0.5
 _SETTLE_FRAMES = 5
 
 
-class NothingYet(Exception):
+class NothingYet(Exception):  # noqa: N818  (no error)
     """A source has no frame now; the pump asks again, unless it was told to stop."""
 
 
