@@ -79,10 +79,9 @@ def run_line(rate: float, given: Any) -> dict[str, Any]:
                 held.append(round(resident_mb(), 1))
                 due_s += max(5.0, seconds / 60)
         snapshot = take_snapshot(play.opened)
-        zero_s = time.monotonic() - play.simulation.clock()
         assert play.close() is None
         record = play.score().to_record()
-        lead_ms = leads_ms(settings, zero_s)
+        lead_ms = leads_ms(settings)
         megabytes = (Path(folder) / "line.db").stat().st_size / 1e6
     return {
         "rate_per_s": rate,
@@ -102,12 +101,11 @@ def run_line(rate: float, given: Any) -> dict[str, Any]:
     }
 
 
-def leads_ms(settings: Any, zero_s: float) -> list[float]:
+def leads_ms(settings: Any) -> list[float]:
     """How long before its valve had to switch the peer had each command, by the log.
 
     Args:
-        settings: of the line.
-        zero_s: monotonic time at which the belt began; its counter was 0 then.
+        settings: of the line. Its rows have the clock of the simulation, 0 where its counter is.
     """
     from beltsight.store import CommandRow, open_log, parse_row
 
@@ -118,7 +116,7 @@ def leads_ms(settings: Any, zero_s: float) -> list[float]:
         row = parse_row(stored.body.encode())
         if isinstance(row, CommandRow) and row.outcome == "sent":
             due_s = row.raw_fire_count * settings.belt.mm_per_count / speed - 0.010
-            found.append(1000 * (due_s - (row.monotonic_s - zero_s)))
+            found.append(1000 * (due_s - row.monotonic_s))
     return found
 
 

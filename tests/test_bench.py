@@ -31,6 +31,7 @@ from beltsight.bench.camera import tile
 from beltsight.bench.contest import precision_of, run_grid
 from beltsight.bench.grid import Contestant, GridSettings, Work
 from beltsight.bench.summary import mean_of_inverses
+from beltsight.engines.onnx_runtime import OnnxRuntimeEngine
 from beltsight.errors import BeltsightError, ConfigError, ModelError, ModelFileError
 from beltsight.model import Model
 
@@ -320,6 +321,28 @@ def test_an_engine_that_cannot_compute_a_model_is_left_out(
     grid = run_grid({"a": write_tiny(tmp_path / "m.onnx")}, settings)
     assert [row.contestant.engine for row in grid.rows] == ["onnxruntime-cpu"]
     assert grid.left_out == ("a in openvino-cpu: gives other answers here",)
+
+
+def test_what_fails_in_its_turn_costs_no_other_its_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = OnnxRuntimeEngine.run
+
+    def run(self: Any, photos: Any, outputs: Any) -> Any:
+        if len(photos) == 8:
+            raise ModelError("out of memory")
+        return plain(self, photos, outputs)
+
+    monkeypatch.setattr(OnnxRuntimeEngine, "run", run)
+    batches: dict[str, Any] = {"threads": 1, "rounds": 2, "turn_s": 0}
+    settings = GridSettings(("onnxruntime-cpu",), ("prepared",), batches=(1, 8), **batches)
+    model = write_tiny(tmp_path / "m.onnx")
+    grid = run_grid({"a": model}, settings)
+    assert [row.work.batch for row in grid.rows] == [1]
+    assert grid.left_out == ("a in onnxruntime-cpu, network alone, batches of 8: out of memory",)
+    only = GridSettings(("onnxruntime-cpu",), ("prepared",), batches=(8,), **batches)
+    with pytest.raises(ModelError, match="out of memory"):
+        run_grid({"a": model}, only)
 
 
 def test_a_file_that_is_no_model_is_an_error(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from beltsight.config import NAME_PATTERN, load_config, nearest, parse_assignments, parse_value
-from beltsight.errors import ConfigError
+from beltsight.errors import ConfigError, PolicyError
+from beltsight.policy import load_policy
 
 
 class Part(BaseModel):
@@ -210,3 +211,10 @@ def test_assignments() -> None:
 
 def test_nearest_says_something_even_of_nothing() -> None:
     assert nearest("x", []) == "none is known"
+
+
+def test_a_number_too_long_to_be_printed_is_refused_all_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(f"name = 0x{'f' * 4000}\n", encoding="utf-8")
+    with pytest.raises(PolicyError, match="a number of thousands of digits"):
+        load_policy(file)

@@ -20,6 +20,7 @@ from beltsight.calibrate import softmax
 from beltsight.card import GoldenCard, TaskCard, content_hash
 from beltsight.config import ASSETS
 from beltsight.dataset import load_dataset
+from beltsight.dataset.duplicates import hash_photos
 from beltsight.errors import DatasetError, ModelFileError, SplitError
 from beltsight.evaluation import Evaluation, evaluate, with_twins
 from beltsight.leak import find_leak
@@ -342,7 +343,7 @@ def test_trashnets_own_leak_is_found(tmp_path: Path, trashnet: Path) -> None:
     learned = [content_hash(sample.path.read_bytes()) for sample in data.select("train").samples]
     card = tiny_card(training=tiny_training(learned))
     test = data.select("test")
-    leak = find_leak(test, test.samples, card)
+    leak = find_leak(test, test.samples, card, hash_photos(test.samples))
     assert [Path(path).name for path in leak.paths] == ["plastic152.jpg"]
 
 

@@ -4,11 +4,13 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tests.tiny import tiny_card, tiny_graph, write_tiny
+from onnx import TensorProto, helper
+from tests.tiny import paint, tiny_card, tiny_graph, write_tiny
 
 from beltsight import model_file
-from beltsight.errors import MissingExtraError, ModelFileError
+from beltsight.errors import MissingExtraError, ModelError, ModelFileError, ParityError
 from beltsight.model import Model
 from beltsight.model_file import read_model_file, require_onnx, restate_card, save_model
 
@@ -62,3 +64,23 @@ def test_without_onnx_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingExtraError, match=r"int8 needs .* 'beltsight\[lab\]'"):
         require_onnx("int8")
+
+
+def test_answers_must_be_a_number_for_each_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = tiny_graph()
+    graph.graph.output[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    graph.graph.node[6].output[0] = "logits"
+    graph.graph.node.append(
+        helper.make_node("Cast", ["logits"], ["material"], to=TensorProto.DOUBLE)
+    )
+    with pytest.raises(ModelFileError, match=r"'material' is tensor\(double\), not float32"):
+        Model.load(write_tiny(tmp_path / "d.onnx", tiny_card(), graph=graph))
+    model = Model.load(write_tiny(tmp_path / "m.onnx"))
+    logits = {"material": np.zeros((1, 2), np.float32), "embedding": np.zeros((1, 3), np.float32)}
+    monkeypatch.setattr(model.engine, "run", lambda *asked: logits)  # as free dimensions allow
+    with pytest.raises(ModelError, match="not a number for each class"):
+        model.predict(paint((1, 2, 3)))
+    with pytest.raises(ParityError, match="logits differ by inf"):
+        model.verify()

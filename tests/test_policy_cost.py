@@ -239,3 +239,9 @@ def test_a_photo_without_a_group_shows_an_item_of_its_own() -> None:
     assert found == mean_cost(costs, ["a", "b", "a", "c"])
     assert (found.n, found.n_items) == (4, 3)
     assert mean_cost(costs, [None] * 4) == mean_cost(costs)
+
+
+def test_the_unit_of_costs_is_any() -> None:
+    costs = np.array([0.0, 4.0, 3.0, 0.0, 1.0] * 20)
+    large, small = mean_cost(costs), mean_cost(costs * 1e-10)
+    assert (small.low, small.high) == pytest.approx((large.low * 1e-10, large.high * 1e-10))

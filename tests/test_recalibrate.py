@@ -255,6 +255,17 @@ def test_photos_of_one_item_certify_nothing(tmp_path: Path) -> None:
     assert "some of these photos show the same item" in choice.statement
 
 
+def test_copies_of_a_photo_certify_nothing(tmp_path: Path) -> None:
+    photos = certifiable(tmp_path)
+    model = marked(photos, tmp_path, slice(0))
+    one = min(photos.rglob("*.png"))
+    one.with_name("copy.png").write_bytes(one.read_bytes())
+    found = recalibrate(model, photos, tmp_path / "new.onnx", split="all", purity=0.9)
+    choice = found.purities["material"].overall
+    assert not choice.is_certified
+    assert "some of these photos show the same item" in choice.statement
+
+
 def test_the_new_model_knows_the_photos_and_drops_figures_of_old_temperatures(
     photos: Path, tmp_path: Path
 ) -> None:
@@ -324,3 +335,5 @@ def test_wrong_use_is_said(photos: Path, tmp_path: Path) -> None:
         recalibrate(model, photos, tmp_path / "new.onnx", split="all", purity=97)
     with pytest.raises(ConfigError, match="no task 'dirt'"):
         recalibrate(model, photos, tmp_path / "new.onnx", split="all", purity=0.9, task="dirt")
+    with pytest.raises(ConfigError, match="give a file in a folder that exists"):
+        recalibrate(model, photos, tmp_path / "nowhere" / "new.onnx", split="all")

@@ -270,3 +270,16 @@ def test_a_target_next_to_all_is_not_rounded_to_it() -> None:
     assert proved.startswith("99.96 % purity is certified with 95 % confidence at threshold")
     few = choose_threshold(confidence[:50], correct[:50], 0.9996, confidence=0.9995).statement
     assert few.startswith("99.96 % purity cannot be certified") and "99.95 % confidence" in few
+
+
+def test_photos_of_one_item_widen_the_interval() -> None:
+    confidences, correct = draw(100, 3)
+    once = choose_threshold(confidences, correct, 0.8).estimated
+    items = np.tile(np.arange(100), 4)
+    tiled = np.tile(confidences, 4), np.tile(correct, 4)
+    blind = choose_threshold(*tiled, 0.8, known="copies").estimated
+    found = choose_threshold(*tiled, 0.8, known="copies", items=items).estimated
+    assert once is not None and blind is not None and found is not None
+    assert (found.threshold, found.accepted) == (blind.threshold, 4 * once.accepted)
+    assert found.interval == pytest.approx(once.interval, abs=0.02)
+    assert blind.interval[1] - blind.interval[0] < 0.6 * (found.interval[1] - found.interval[0])

@@ -121,6 +121,9 @@ def test_the_fastest_that_was_not_refused_is_chosen() -> None:
 def test_no_engine_at_all_gives_the_reasons() -> None:
     with pytest.raises(ModelError, match="b: not here"):
         choose([Trial("latency", "b", 1, None, "not here")], "latency")
+    trials = [Trial("latency", "a", 1, 5.0), Trial("throughput", "a", 1, None, "out of memory")]
+    with pytest.raises(ModelError, match=r"for throughput on this machine: a: out of memory$"):
+        choose(trials, "throughput")
 
 
 def test_tuning_tries_each_engine_and_is_used_from_then_on(file: Path) -> None:

@@ -178,8 +178,12 @@ def _message(problem: ErrorDetails) -> str:
     is_secret = any(_SECRET.search(str(part)) for part in problem["loc"])
     if is_secret or kind == "missing" or _holds_table(value):
         return message
+    try:
+        shown = repr(value)
+    except ValueError:  # Python prints no whole number of thousands of digits
+        shown = "a number of thousands of digits"
     # Nor does what stands before the @ of an address belong into a message.
-    return f"{message} (got {_IN_ADDRESS.sub('//***@', repr(value)):.80})"
+    return f"{message} (got {_IN_ADDRESS.sub('//***@', shown):.80})"
 
 
 def _holds_table(value: Any) -> bool:

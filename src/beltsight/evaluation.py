@@ -19,6 +19,7 @@ from beltsight.calibrate import softmax
 from beltsight.card import Card
 from beltsight.confidence import confidence_figures
 from beltsight.config import nearest
+from beltsight.dataset.duplicates import hash_photos, items_of
 from beltsight.dataset.index import Dataset, load_dataset
 from beltsight.errors import DatasetError, ImageError
 from beltsight.leak import Leak, find_leak, refuse_known
@@ -252,7 +253,8 @@ def evaluate(
     model = model if isinstance(model, Model) else Model.load(model)
     dataset = (data if isinstance(data, Dataset) else load_dataset(data)).select(split)
     samples = labelled_samples(dataset, model)
-    leak = find_leak(dataset, samples, model.card)
+    digests = hash_photos(samples)
+    leak = find_leak(dataset, samples, model.card, digests)
     if split == "test":
         refuse_known(dataset, leak, len(samples))
     shown = samples if progress is None else progress(samples)
@@ -261,7 +263,7 @@ def evaluate(
         raise DatasetError(
             f"{dataset.root}: none of {len(samples)} photos could be read ({unreadable[0][1]})"
         )
-    results = {task.name: _result(task, model, dataset, rows) for task in model.tasks}
+    results = {task.name: _result(task, model, dataset, rows, digests) for task in model.tasks}
     return Evaluation(
         split=split,
         data=str(dataset.root),
@@ -345,7 +347,13 @@ def _answers(
     return rows, unreadable
 
 
-def _result(task: TaskSpec, model: Model, dataset: Dataset, rows: Sequence[_Row]) -> TaskResult:
+def _result(
+    task: TaskSpec,
+    model: Model,
+    dataset: Dataset,
+    rows: Sequence[_Row],
+    digests: Mapping[Path, str],
+) -> TaskResult:
     known = [row for row in rows if task.name in row[0].labels]
     logits = [outputs[task.name] for _, outputs, _ in known]
     limit = None if model.novelty is None else model.novelty.threshold
@@ -360,25 +368,8 @@ def _result(task: TaskSpec, model: Model, dataset: Dataset, rows: Sequence[_Row]
         threshold=next(card.threshold for card in model.card.tasks if card.name == task.name),
         novelties=novelties,
         novel=None if novelties is None or limit is None else novelties > limit,
-        items=items_of([sample for sample, _, _ in known]),
+        items=items_of([sample for sample, _, _ in known], digests),
     )
-
-
-def items_of(samples: Sequence[Sample]) -> NDArray[np.int64] | None:
-    """Which item each photo shows: photos of one group show the same.
-
-    Returns:
-        int64 (N,) in any order, or None where no group holds two of the photos.
-
-    Example:
-        >>> rows = [Sample(Path(name), group=group) for name, group in
-        ...         (("a.jpg", "can"), ("b.jpg", None), ("c.jpg", "can"))]
-        >>> items_of(rows).tolist(), items_of(rows[:2])
-        ([0, 1, 0], None)
-    """
-    keys = [f"group {s.group}" if s.group else f"photo {s.path}" for s in samples]
-    names, places = np.unique(np.array(keys, dtype=np.str_), return_inverse=True)
-    return None if len(names) == len(keys) else np.asarray(places, np.int64)
 
 
 def _mistake(mistake: Mistake) -> dict[str, Any]:

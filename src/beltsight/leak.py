@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from beltsight.card import Card, TrainingCard, is_marked, pack_marks, unpack_marks
-from beltsight.dataset.duplicates import hash_file
+from beltsight.dataset.duplicates import hash_photos
 from beltsight.dataset.index import Dataset
-from beltsight.errors import ImageError, SplitError
+from beltsight.errors import SplitError
 from beltsight.records import Sample
 
 LEAK_LIMIT = 0.05
@@ -39,22 +39,24 @@ class Leak:
         return tuple(sorted({*self.learned, *self.chosen_by}))
 
 
-def find_leak(dataset: Dataset, samples: Sequence[Sample], card: Card) -> Leak:
+def find_leak(
+    dataset: Dataset, samples: Sequence[Sample], card: Card, digests: Mapping[Path, str]
+) -> Leak:
     """Which photos the model was trained on or chosen by, by the marks in its card.
 
     Args:
         dataset: gives the paths their shown form.
-        samples: the photos to look at; a file that cannot be read is passed over.
+        samples: the photos to look at.
         card: of the model.
+        digests: by :func:`beltsight.dataset.duplicates.hash_photos`.
     """
     learned_marks = unpack_marks(card.training.train_marks)
     chosen_marks = unpack_marks(card.training.val_marks)
     learned, chosen_by = [], []
     for sample in samples:
-        try:
-            digest = hash_file(sample.path)
-        except ImageError:
-            continue  # named among the unreadable photos when its turn comes
+        digest = digests.get(sample.path)
+        if digest is None:
+            continue
         if is_marked(digest, learned_marks):
             learned.append(dataset.shown_path(sample))
         elif is_marked(digest, chosen_marks):
@@ -73,14 +75,8 @@ def with_marks(training: TrainingCard, files: Iterable[Path]) -> TrainingCard:
     """
     chosen_marks = unpack_marks(training.val_marks)
     known = unpack_marks(training.train_marks) | chosen_marks
-    new = set()
-    for file in set(files):
-        try:
-            digest = hash_file(file)
-        except ImageError:
-            continue
-        if not is_marked(digest, known):
-            new.add(digest)
+    digests = hash_photos(Sample(file) for file in files).values()
+    new = {digest for digest in digests if not is_marked(digest, known)}
     marks = pack_marks([*(mark.hex() for mark in chosen_marks), *new])
     return training.model_copy(update={"val_marks": marks})
 

@@ -70,21 +70,23 @@ def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> tup
     return low, high
 
 
-def effective_count(correct: NDArray[np.bool_], items: NDArray[np.integer] | None = None) -> float:
+def effective_count(
+    correct: NDArray[np.bool_] | NDArray[np.integer], items: NDArray[np.integer] | None = None
+) -> float:
     """How many photos of different items tell as much as these photos do.
 
     Photos of one item are right or wrong together, so four of each of 100 items are worth fewer
     than 400 photos.
 
     Args:
-        correct: bool (N,).
+        correct: bool (N,), or another figure of each photo, such as -1, 0 or 1.
         items: (N,) which item each photo shows; None where each shows its own.
 
     Returns:
-        p (1 - p) / v, at most N: p is the share right, v its variance as the mean over items of
-        unequal numbers of photos. The number of items where all photos, or none, are right: how
-        alike an item's photos are cannot be seen then. Source: Kish 1965, design effect; the
-        variance of a ratio, Cochran 1977, 11.2.
+        s / v, at most N: s is the variance of the photos, p (1 - p) where a share p is right, v
+        that of their mean as a mean over items of unequal numbers of photos. The number of items
+        where all photos are alike: how alike an item's photos are cannot be seen then. Source: Kish
+        1965, design effect; the variance of a ratio, Cochran 1977, 11.2.
 
     Example:
         >>> correct = np.array([True, True, False, False])
@@ -96,14 +98,15 @@ def effective_count(correct: NDArray[np.bool_], items: NDArray[np.integer] | Non
         return float(n)
     _, places = np.unique(items, return_inverse=True)
     photos = np.bincount(places)
-    count, share = len(photos), float(np.mean(correct))
-    if count in (1, n) or share in (0.0, 1.0):
+    values = np.asarray(correct, np.float64)
+    count, mean, spread = len(photos), float(values.mean()), float(values.var())
+    if count in (1, n) or spread == 0:
         return float(count)
-    off = np.bincount(places, np.asarray(correct, np.float64)) - share * photos
+    off = np.bincount(places, values) - mean * photos
     variance = float((off**2).sum()) / n**2 * count / (count - 1)
     if variance == 0:
         return float(n)
-    return min(float(n), share * (1 - share) / variance)
+    return min(float(n), spread / variance)
 
 
 def share_interval(

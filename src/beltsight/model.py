@@ -130,7 +130,8 @@ class Model:
         got = self.engine.run(batch, list(golden.logits))
         for task, expected in golden.logits.items():
             stated = np.asarray(expected, np.float32)
-            gap = float(np.abs(got[task] - stated).max())
+            same = got[task].shape == stated.shape
+            gap = float(np.abs(got[task] - stated).max()) if same else np.inf
             room = _ROUNDING_ROOM * self.engine.rounding * float(np.abs(stated).max())
             if not gap <= golden.tolerance + room:
                 raise ParityError(
@@ -174,8 +175,8 @@ class Model:
         Raises:
             ModelError: the engine fails, or its answer is not a number.
         """
-        raw = self.engine.run(photos, [*(task.name for task in self.tasks), "embedding"])
-        self._check_finite(raw)
+        names = [*(task.name for task in self.tasks), "embedding"]
+        raw = self._checked(self.engine.run(photos, names), len(photos))
         rows = ({name: rows[i] for name, rows in raw.items()} for i in range(len(photos)))
         return [self._prediction(None, row) for row in rows]
 
@@ -238,9 +239,7 @@ class Model:
             raise ConfigError(f"batch size must be at least 1, got {size}")
 
         def compute(photos: NDArray[np.uint8]) -> dict[str, Floats]:
-            raw = self.engine.run(photos, names)
-            self._check_finite(raw)
-            return raw
+            return self._checked(self.engine.run(photos, names), len(photos))
 
         yield from stream_outputs(
             sources,
@@ -271,9 +270,7 @@ class Model:
         if not len(photos):  # an engine need not take an empty batch
             blank = np.zeros((1, self._preparation.height, self._preparation.width, 3), np.uint8)
             return {name: rows[:0] for name, rows in self.engine.run(blank, names).items()}
-        raw = run_in_batches(self.engine, photos, names, batch_size)
-        self._check_finite(raw)
-        return raw
+        return self._checked(run_in_batches(self.engine, photos, names, batch_size), len(photos))
 
     def probabilities(self, task: str, logits: Floats) -> NDArray[np.float64]:
         """Calibrated probabilities (N, C) of one task's logits."""
@@ -359,13 +356,13 @@ class Model:
             places=places,
         )
 
-    def _check_finite(self, raw: dict[str, Floats]) -> None:
-        for task in self.tasks:
-            if task.name in raw and not np.isfinite(raw[task.name]).all():
-                raise ModelError(
-                    f"{self.path or 'model'}: the answer to task {task.name} is not a number; "
-                    "the file is damaged or was trained to divergence"
-                )
+    def _checked(self, raw: dict[str, Floats], n: int) -> dict[str, Floats]:
+        for task in (task for task in self.tasks if task.name in raw):
+            if not _is_answer(raw[task.name], (n, len(task.classes))):
+                raise ModelError(f"{self.path or 'model'}: the answer to task {task.name} is not a "
+                                 "number for each class; the file is damaged or was trained to "
+                                 "divergence")  # fmt: skip
+        return raw
 
 
 load = Model.load
@@ -391,6 +388,10 @@ def _many(sources: Source | Iterable[Source]) -> Iterable[Source]:
     if isinstance(sources, str | bytes | os.PathLike) or hasattr(sources, "getexif"):
         return [cast("Source", sources)]
     return sources
+
+
+def _is_answer(logits: Floats, shape: tuple[int, ...]) -> bool:
+    return logits.shape == shape and bool(np.isfinite(logits).all())
 
 
 def _answer_of(task: TaskSpec, probabilities: NDArray[np.float64]) -> Answer:

@@ -145,6 +145,8 @@ def _check_graph(engine: OnnxRuntimeEngine, card: Card, file: Path) -> None:
         )
     for name, expected in wanted.items():
         shape = engine.shapes[name]
+        if engine.types[name] != "tensor(float)":
+            raise ModelFileError(f"{file}: output {name!r} is {engine.types[name]}, not float32")
         if not _fits(shape[1:], expected) or isinstance(shape[0], int):
             raise ModelFileError(
                 f"{file}: output {name!r} has shape {list(shape)}, which does not fit its card, "

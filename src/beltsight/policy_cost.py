@@ -187,12 +187,14 @@ def mean_cost(
         raise DatasetError(f"expected a group for each of {len(costs)} costs, got {len(groups)}")
     places = np.arange(len(costs)) if groups is None else _numbered(groups)
     photos = np.bincount(places)
-    sums = np.bincount(places, np.asarray(costs, np.float64)).round(9)
+    # Costs are in any unit, so what is rounded away is a share of the largest.
+    unit = float(np.abs(costs).max()) or 1.0
+    sums = np.bincount(places, np.asarray(costs, np.float64) / unit).round(9)
     # Few pairs are possible; how often each is drawn is all that a resample's mean depends on.
     pairs, counts = np.unique(np.stack([sums, photos], axis=1), axis=0, return_counts=True)
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(photos), counts / len(photos), size=_RESAMPLES)
-    low, high = np.percentile(drawn @ pairs[:, 0] / (drawn @ pairs[:, 1]), [2.5, 97.5])
+    low, high = np.percentile(drawn @ pairs[:, 0] / (drawn @ pairs[:, 1]) * unit, [2.5, 97.5])
     return MeanCost(float(np.mean(costs)), float(low), float(high), len(costs), len(photos))
 
 

@@ -17,8 +17,9 @@ class OperatingPoint:
         accepted: photos accepted.
         right: accepted answers that were right.
         n: photos.
-        interval: exact 95 % interval of the purity (Clopper and Pearson), for a threshold that was
-            not chosen on these photos; of one that was, the purity may well be below it.
+        interval: exact 95 % interval of the purity (Clopper and Pearson; Wilson's where photos
+            share items), for a threshold that was not chosen on these photos; of one that was, the
+            purity may well be below it.
     """
 
     threshold: float

@@ -189,6 +189,8 @@ def _targets(cards: Sequence[TaskCard], purity: float | None, task: str | None) 
 def _check(model: Model, out: Path, split: str, purity: float | None) -> None:
     if model.path is None or out.resolve() == model.path.resolve():
         raise ConfigError(f"--out {out}: give another file than the model's own")
+    if os.path.isdir(out) or not os.path.isdir(out.parent):
+        raise ConfigError(f"--out {out}: give a file in a folder that exists and can be read")
     if purity is not None and not 0 < purity < 1:
         raise ConfigError(f"a purity lies between 0 and 1, e.g. 0.97; got {purity}")
     if split == "test":
@@ -307,6 +309,7 @@ def _sure(
         before=np.stack(guesses),
         novel=novel,
         known=known,
+        items=result.items,
     )
 
 

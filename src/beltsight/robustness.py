@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from beltsight.answered import NOT_ASKED, Answered, make_folder, read_answers, write_answers
 from beltsight.card import content_hash
+from beltsight.dataset.duplicates import hash_photos, items_of
 from beltsight.dataset.index import Dataset, load_dataset
 from beltsight.errors import ConfigError, DatasetError, ImageError
-from beltsight.evaluation import items_of, labelled_samples
+from beltsight.evaluation import labelled_samples
 from beltsight.image import read_photo_bytes
 from beltsight.image_small import decode_at_most
 from beltsight.leak import find_leak, refuse_known
@@ -94,8 +95,9 @@ def measure_robustness(
     wanted = {name: tuple(c.amounts) for name, c in CHANGES.items()} if changes is None else changes
     _check_changes(wanted)
     samples = labelled_samples(dataset, model)
+    digests = hash_photos(samples)
     if split == "test":
-        refuse_known(dataset, find_leak(dataset, samples, model.card), len(samples))
+        refuse_known(dataset, find_leak(dataset, samples, model.card, digests), len(samples))
     size = (model.batch_size or _BATCH_SIZE) if batch_size is None else batch_size
     asking = _Asking(model, dataset, samples, seed, size, progress)
     plain = _kept(keep, asking, _PLAIN, (0.0,))
@@ -105,7 +107,7 @@ def measure_robustness(
         _with_plain(_kept(keep, asking, name, _asked_of(name, amounts)), plain)
         for name, amounts in wanted.items()
     ]
-    items = items_of(samples)
+    items = items_of(samples, digests)
     records = {answered.change: _change_record(answered, items) for answered in found}
     return {
         "split": split,

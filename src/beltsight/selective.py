@@ -8,7 +8,7 @@ one predicted class is the purity of the stream that the plant blows out for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from beltsight.certificate import find_laxest
 from beltsight.errors import ConfigError
 from beltsight.intervals import exact_interval, fewest_without_mistake
+from beltsight.metrics import share_interval
 from beltsight.purity import OperatingPoint, PurityChoice, StreamChoices
 from beltsight.reliability import check_answers
 
@@ -102,6 +103,7 @@ def choose_threshold(
     before: NDArray[np.floating] | None = None,
     novel: NDArray[np.bool_] | None = None,
     known: str = "",
+    items: NDArray[np.integer] | None = None,
 ) -> PurityChoice:
     """The lowest threshold that keeps a wanted purity.
 
@@ -126,6 +128,8 @@ def choose_threshold(
         novel: (N,) photos that are not accepted whatever their confidence; none by default.
         known: why the model knows some of these photos, so that nothing is certified; empty where
             they are new to it.
+        items: (N,) which item each photo shows, which widens the intervals; None where each shows
+            its own. Say so in ``known``, since the certificate counts photos.
 
     Returns:
         Both the certified and the estimated point. Source: fixed-sequence testing as in
@@ -156,13 +160,21 @@ def choose_threshold(
         tested = find_laxest(
             ranked.counts, ranked.mistakes, ranked.promised, 1.0 - target, 1.0 - confidence
         )
+
+    def point(place: int) -> OperatingPoint:
+        plain = ranked.point(place, n)
+        if items is None:
+            return plain
+        accepted = left & (confidences >= plain.threshold)
+        return replace(plain, interval=share_interval(correct[accepted], items[accepted]))
+
     return PurityChoice(
         target=target,
         confidence=confidence,
         n=n,
         mistakes=int(ranked.mistakes[-1]),
-        tested=None if tested is None else ranked.point(tested, n),
-        estimated=ranked.point(int(reached[-1]), n) if len(reached) else None,
+        tested=None if tested is None else point(tested),
+        estimated=point(int(reached[-1])) if len(reached) else None,
         novel=n_novel,
         known=known,
     )
@@ -178,6 +190,7 @@ def choose_thresholds(
     before: NDArray[np.floating] | None = None,
     novel: NDArray[np.bool_] | None = None,
     known: str = "",
+    items: NDArray[np.integer] | None = None,
 ) -> StreamChoices:
     """Thresholds for a wanted purity, overall and for the stream of each predicted class.
 
@@ -187,7 +200,7 @@ def choose_thresholds(
         classes: C names.
         target: purity, 0 to 1, ends excluded.
         confidence: of each certificate by itself.
-        before, novel, known: as for :func:`choose_threshold`.
+        before, novel, known, items: as for :func:`choose_threshold`.
 
     Raises:
         DatasetError: no photos.
@@ -213,6 +226,7 @@ def choose_thresholds(
             before=guesses[:, mine],
             novel=strange[mine],
             known=known,
+            items=None if items is None else items[mine],
         )
 
     of_class = {name: answers == index for index, name in enumerate(classes)}

@@ -47,6 +47,7 @@ def set_threshold(
     before: NDArray[np.float64] | None = None,
     novel: NDArray[np.bool_] | None = None,
     known: str = "",
+    items: NDArray[np.int64] | None = None,
 ) -> tuple[TaskCard, StreamChoices]:
     """The task's card with a threshold, and how it was chosen.
 
@@ -59,6 +60,7 @@ def set_threshold(
             equally likely guesses, where the probabilities were fitted to them.
         novel: bool (N,) photos that the model does not accept whatever its confidence.
         known: why the model knows some of these photos, in words, so that they certify nothing.
+        items: int64 (N,) which item each photo shows; None where each shows its own.
 
     Returns:
         The threshold of all answers together: the certified one where the photos prove one, else
@@ -70,8 +72,9 @@ def set_threshold(
         ConfigError: a target outside (0, 1).
     """
     choices = choose_thresholds(
-        probabilities, labels, task.classes, target, before=before, novel=novel, known=known
-    )
+        probabilities, labels, task.classes, target,
+        before=before, novel=novel, known=known, items=items,
+    )  # fmt: skip
     choice = choices.overall
     point = choice.best
     purity = PurityCard(

@@ -104,8 +104,11 @@ def choose(trials: Sequence[Trial], purpose: Purpose) -> Choice:
     """
     timed = [(t.photos_per_s, t) for t in trials if t.purpose == purpose and t.photos_per_s]
     if not timed:
-        reasons = "; ".join(dict.fromkeys(f"{t.engine}: {t.refused}" for t in trials))
-        raise ModelError(f"no engine computes this model on this machine: {reasons}")
+        refused = [f"{t.engine}: {t.refused}" for t in trials if t.refused]
+        raise ModelError(
+            f"no engine computes this model for {purpose} on this machine: "
+            f"{'; '.join(dict.fromkeys(refused))}"
+        )
     rate, best = max(timed, key=lambda pair: pair[0])
     return Choice(engine=best.engine, batch_size=best.batch_size, photos_per_s=round(rate, 2))
 

@@ -181,6 +181,13 @@ def test_rows_beyond_the_state_are_cut_off_and_answered_again(out: Path) -> None
     assert paths(out) == NAMES
 
 
+def test_a_link_that_leads_nowhere_is_no_free_name(out: Path) -> None:
+    out.symlink_to(out.with_name("nowhere"))
+    with pytest.raises(ResumeError, match="is already there; delete it"):
+        begin(out)
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
 def test_a_second_run_never_overwrites(out: Path) -> None:
     with begin(out) as file:
         add(file, NAMES[:2])

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
 from tests.cli.program import beltsight
 from tests.tiny import paint, write_tiny
 
+from beltsight.engines import Engine, open_engine
 from beltsight.model import Model
+from beltsight.tuned import Choice
 
 
 @pytest.fixture
@@ -63,3 +66,21 @@ def test_the_models_own_file_is_not_written_over(photos: Path, tmp_path: Path) -
     model = write_tiny(tmp_path / "m.onnx")
     result = beltsight("calibrate", model, photos, "--split", "all", "--out", model)
     assert result.status == 2 and "another file" in result.err
+
+
+def test_what_tune_chose_for_another_file_measures_nothing(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chosen(*of: object) -> Choice:
+        return Choice(engine="openvino-cpu", batch_size=1, photos_per_s=1.0)
+
+    monkeypatch.setattr("beltsight.model.stored_choice", chosen)
+    monkeypatch.setattr("beltsight.model.open_engine", only_onnx_runtime)
+    model, out = write_tiny(tmp_path / "m.onnx"), tmp_path / "mine.onnx"
+    result = beltsight("calibrate", model, photos, "--split", "all", "--out", out)
+    assert result.status == 0, result.err
+
+
+def only_onnx_runtime(name: str, *rest: Any) -> Engine:
+    assert name == "onnxruntime-cpu"
+    return open_engine(name, *rest)

@@ -12,6 +12,7 @@ from tests.tiny import tiny_card, tiny_graph, write_tiny
 from beltsight import load, load_dataset, model
 from beltsight.card import GoldenCard, TaskCard, content_hash
 from beltsight.config import ASSETS
+from beltsight.dataset.duplicates import hash_photos
 from beltsight.leak import find_leak
 from beltsight.records import Answer, Decision, Prediction
 from beltsight.report.demo import DemoPhoto
@@ -129,6 +130,7 @@ def test_the_packaged_model_sorts_most_of_them(tmp_path: Path) -> None:
 
 def test_the_packaged_model_does_not_know_the_photos() -> None:
     dataset = load_dataset(DEMO)
-    leak = find_leak(dataset, dataset.samples, load().card)
+    samples = dataset.samples
+    leak = find_leak(dataset, samples, load().card, hash_photos(samples))
     assert leak.checked
     assert leak.paths == ()

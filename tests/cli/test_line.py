@@ -209,9 +209,13 @@ def test_a_line_runs_to_the_end_of_its_folder(tmp_path: Path) -> None:
     assert closed_and_whole(tmp_path)
 
 
-def test_a_line_stops_after_so_many_seconds(tmp_path: Path) -> None:
-    done = spawn("line", "run", line_of_a_folder(tmp_path, [None] * 200), "--seconds", 0.3)
+def test_a_line_stops_after_so_many_seconds_and_says_what_goes_nowhere(tmp_path: Path) -> None:
+    line = line_of_a_folder(tmp_path, [None] * 200)
+    text = line.read_text(encoding="utf-8").replace('"residual", "hand-sort"', '"hand-sort"')
+    line.write_text(text, encoding="utf-8")
+    done = spawn("line", "run", line, "--seconds", 0.3)
     assert done.returncode == 0, done.stderr
+    assert "no actuator serves residual" in done.stderr
     assert int(done.stdout.split(" items decided from ")[1].split(" frames")[0]) < 200
     assert closed_and_whole(tmp_path)
 

@@ -170,6 +170,7 @@ def test_its_queue_is_bounded_and_it_ends() -> None:
     timer.start()
     with pytest.raises(LineError, match="started before"):
         timer.start()
-    timer.close()
+    assert [one.command_id for one in timer.close()] == [at(n, 100).command_id for n in range(2)]
+    assert timer.close() == ()
     assert not timer.add(at(4, 100))
     assert timer._thread is not None and not timer._thread.is_alive()

@@ -62,6 +62,20 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Play, Snapshot, st
     return play, snapshot, metrics
 
 
+def test_peers_that_are_never_told_that_the_line_runs_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each frame would wait for them, a quarter of an hour for a second of belt."""
+    monkeypatch.setattr("beltsight.line.simulate.play._SETTLE_S", 0.5)
+    slow = [{"kind": "simulated", "name": "plc", "answer_ms": 400.0}]
+    play = Play(settings_in(tmp_path, links=slow), PlaySettings(seconds=3.0))
+    try:
+        with pytest.raises(LineError, match=r"plc: .* was not answered within .*answer_ms"):
+            play.run()
+    finally:
+        play.close()
+
+
 def read(play: Play) -> LogReader:
     store = play.opened.settings.store
     return open_log(store.url, play.opened.settings.name)

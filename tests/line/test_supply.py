@@ -91,6 +91,18 @@ def test_a_broken_camera_comes_back() -> None:
     assert first.closed
 
 
+def test_a_camera_that_opens_and_gives_nothing_is_not_back() -> None:
+    clock = Clock()
+    flapping = [Scripted([CameraError("no stream")]) for _ in range(3)]
+    found, told = supply([Scripted([CameraError("cable")]), *flapping, Scripted(["frame"])], clock)
+    while found.read() is None:
+        pass
+    # Waits of 1, 2, 4 and, at most, 4 seconds.
+    assert clock.now_s == pytest.approx(11.0, abs=0.2)
+    assert [change.text for change in told] == ["cable", "after 4 attempts"]
+    assert found.losses == 1
+
+
 def test_the_first_opening_must_work() -> None:
     with pytest.raises(CameraError, match="no such device"):
         supply([CameraError("no such device")], Clock())

@@ -90,3 +90,19 @@ def test_a_model_exactly_at_a_bound_keeps_it() -> None:
 def test_a_bound_is_a_share(value: float) -> None:
     with pytest.raises(ConfigError, match="between 0 and 1"):
         Bounds(min_agreement=value)
+
+
+def test_photos_of_one_item_count_as_one() -> None:
+    chance = np.random.default_rng(0)
+    labels = chance.integers(0, 3, 200)
+    before = np.where(chance.random(200) < 0.1, (labels + 1) % 3, labels)
+    after = np.where(chance.random(200) < 0.05, (labels + 2) % 3, before)
+    once = measure_parity(sure(*before), sure(*after), labels)
+    thrice = [np.tile(each, 3) for each in (before, after, labels)]
+    items = np.tile(np.arange(200), 3)
+    found = measure_parity(sure(*thrice[0]), sure(*thrice[1]), thrice[2], items)
+    for name in ("agreement_interval", "accuracy_change_interval"):
+        assert getattr(found, name) == pytest.approx(getattr(once, name), abs=1e-3), name
+    blind = measure_parity(sure(*thrice[0]), sure(*thrice[1]), thrice[2])
+    low, high = blind.accuracy_change_interval
+    assert high - low < 0.65 * (once.accuracy_change_interval[1] - once.accuracy_change_interval[0])

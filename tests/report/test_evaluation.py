@@ -39,14 +39,16 @@ def model(tmp_path: Path) -> Model:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Eight photos; every fourth is labelled wrongly."""
+    """Eight photos of different items; every fourth is labelled wrongly."""
     rows = ["path,material,split"]
     colours = {"red": (220, 30, 40), "green": (30, 210, 50), "blue": (20, 40, 230)}
     (tmp_path / "data").mkdir()
     for number in range(8):
         label = CLASSES[number % 3]
         shown = CLASSES[(number + (number % 4 == 0)) % 3]
-        cv2.imwrite(str(tmp_path / "data" / f"{number}.png"), paint(colours[shown])[:, :, ::-1])
+        photo = paint(colours[shown])[:, :, ::-1]
+        photo[0, 0] += number  # a copy would show the same item
+        cv2.imwrite(str(tmp_path / "data" / f"{number}.png"), photo)
         rows.append(f"{number}.png,{label},test")
     (tmp_path / "data" / "labels.csv").write_text("\n".join(rows) + "\n")
     return tmp_path / "data"

@@ -14,7 +14,16 @@ import pytest
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder; of a file whose name begins with ``cut`` the first half alone."""
+    """Serves a folder; of a file whose name begins with ``cut`` the first half alone.
+
+    While there is a file ``down`` in it, it serves nothing.
+    """
+
+    def send_head(self) -> Any:
+        if (Path(self.directory) / "down").exists():
+            self.send_error(503)
+            return None
+        return super().send_head()
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
         content = source.read()

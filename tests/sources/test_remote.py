@@ -9,11 +9,13 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from beltsight.errors import DatasetError, DecodeError, MissingExtraError, TooLargeError
 from beltsight.sources import StoredPhoto, find_sources, name_of
+from beltsight.sources.connect import open_store, shown_address
 
 fsspec: Any = pytest.importorskip("fsspec", reason="the extra 'archive' is not installed")
 
@@ -261,3 +263,35 @@ def test_a_server_that_is_not_there_is_a_record_for_a_photo_and_an_end_for_a_fol
         for each in find_sources([f"{nobody}/in/"]):
             assert isinstance(each, StoredPhoto)
             each.read()
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("sftp://me:secret@plant1/in/a.jpg", "sftp://plant1/in/a.jpg"),
+        ("sftp://plant2:2022/in/a.jpg", "sftp://plant2:2022/in/a.jpg"),
+        ("https://h/in/a.jpg?format=jpg", "https://h/in/a.jpg?..."),
+        ("https://me:pass@h/2026/pass.jpg?y=2026", "https://h/2026/....jpg?..."),
+    ],
+)
+def test_names_hold_the_host_and_the_whole_path(
+    monkeypatch: pytest.MonkeyPatch, address: str, name: str
+) -> None:
+    pytest.importorskip("aiohttp", reason="fsspec reads the web with aiohttp, which is absent")
+    monkeypatch.setitem(sys.modules, "paramiko", MagicMock())  # no server is asked here
+    store, path = open_store(address, {})
+    assert store.name(path) == name
+    connections: Any = {}
+    for _ in range(2):
+        store, path = open_store(address, connections)
+    assert store.name(path) == name
+
+
+@pytest.mark.parametrize("password", ["pa#ssword", "pa/ssword", "pa?ssword", "pa%23ssword"])
+def test_a_password_that_nobody_escaped_is_not_shown(password: str) -> None:
+    assert shown_address(f"sftp://me:{password}@plant1/in/a.jpg") == "sftp://plant1/in/a.jpg"
+
+
+def test_what_is_no_login_is_shown() -> None:
+    for address in ("https://h:8080/a@2x.jpg", "s3://bucket/a:b/c@d.jpg", "memory://in/a@b.jpg"):
+        assert shown_address(address) == address

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -172,3 +173,26 @@ def test_what_stands_behind_a_member_is_still_not_shown(store: Any) -> None:
     assert [name_of(photo) for photo in find_sources(["-"], io.BytesIO(address.encode()))] == [
         photo.name
     ]
+
+
+def test_an_archive_that_a_store_does_not_give_now_ends_the_walk(web: str, tmp_path: Path) -> None:
+    """Passed over, it would be there when the run is resumed, and its photos others."""
+    (tmp_path / "down").touch()
+    with pytest.raises(DatasetError, match=r"/s\.tar: cannot be read \(503.*is well again"):
+        list(found(f"{web}/s.tar"))
+    (photo,) = found(f"{web}/a.jpg")
+    with pytest.raises(DecodeError, match=r"/a\.jpg: cannot be read \(503"):
+        photo.read()
+    (tmp_path / "down").unlink()
+    assert [name_of(one) for one in found(f"{web}/s.tar")] == [f"tar://in.jpg::{web}/s.tar"]
+    (gone,) = found(f"{web}/gone.tar")
+    with pytest.raises(DecodeError, match="does not exist; expected a tar archive"):
+        gone.read()
+
+
+def test_a_pipe_behind_an_address_is_not_waited_for(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.tar"):
+        os.mkfifo(tmp_path / name)
+        (pipe,) = found(f"file://{tmp_path / name}")
+        with pytest.raises(DecodeError, match="is not a file"):
+            pipe.read()

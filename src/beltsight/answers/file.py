@@ -71,7 +71,7 @@ class AnswerFile:
                     f"{state_path(out).name} to begin again"
                 )
             for path in (out, form.rows_path(out)):
-                if path.exists():
+                if path.exists() or path.is_symlink():  # also one that leads nowhere
                     raise ResumeError(
                         f"{path}: is already there; delete it, or choose another name"
                     )

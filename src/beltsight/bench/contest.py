@@ -93,13 +93,45 @@ def run_grid(
         for number, entry in enumerate(entries):
             if turn := entry.turn(work):
                 turns[number, work] = turn
-    names = {f"{number} {work}": (number, work) for number, work in turns}
-    taken = take_turns(
-        {name: turns[place] for name, place in names.items()}, settings.rounds, progress
-    )
-    found = {names[name]: timings for name, timings in taken.items()}
+    found, failed = _take_turns(turns, settings.rounds, progress)
+    for (number, work), error in failed.items():
+        who = entries[number].contestant
+        left_out.append(f"{who.model} in {who.engine}, {work.title}: {error}")
     rows = [row for work in works for row in _rows(work, entries, found, machine["cores"])]
     return Grid(machine, settings, tuple(rows), tuple(left_out), tuple(notes))
+
+
+def _take_turns(
+    turns: Mapping[tuple[int, Work], Callable[[], Timing]],
+    rounds: int,
+    progress: Callable[[int, int], None],
+) -> tuple[dict[tuple[int, Work], list[Timing]], dict[tuple[int, Work], ModelError]]:
+    """What each turn gave, and what failed: the others' turns are not lost with it.
+
+    Raises:
+        ModelError: all fail.
+    """
+    failed: dict[tuple[int, Work], ModelError] = {}
+
+    def tried(place: tuple[int, Work]) -> Timing | None:
+        try:
+            return None if place in failed else turns[place]()
+        except ModelError as error:
+            failed[place] = error
+            return None
+
+    names = {f"{number} {work}": (number, work) for number, work in turns}
+    taken = take_turns(
+        {name: partial(tried, place) for name, place in names.items()}, rounds, progress
+    )
+    if turns and len(failed) == len(turns):
+        raise next(iter(failed.values()))
+    found = {
+        names[name]: [timing for timing in timings if timing is not None]
+        for name, timings in taken.items()
+        if names[name] not in failed
+    }
+    return found, failed
 
 
 def precision_of(model: Model) -> str:

@@ -54,6 +54,7 @@ def command(
     """
     from beltsight.cli.console import note, print_json, print_line, progress
     from beltsight.dataset import load_dataset
+    from beltsight.engines import DEFAULT_ENGINE
     from beltsight.recalibrate import recalibrate
     from beltsight.taxonomy import load_taxonomy
 
@@ -61,7 +62,8 @@ def command(
         return progress(samples, "measuring", len(samples))
 
     dataset = load_dataset(data, tasks=task or (), taxonomy=load_taxonomy(taxonomy))
-    loaded = open_model(model, threads=threads)
+    # Not what 'tune' chose for this file: nothing is known of the one to be written.
+    loaded = open_model(model, threads=threads, engine=DEFAULT_ENGINE)
     found = recalibrate(
         loaded,
         dataset,

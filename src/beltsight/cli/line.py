@@ -53,11 +53,15 @@ def run(
     Every decision is in the log before its command leaves. A line that waits in its safe state for
     somebody to look is reset by SIGUSR1 (kill -USR1). See docs/line.md.
     """
+    from beltsight.cli.console import note
     from beltsight.line.assemble import open_line
     from beltsight.line.cameras import EndOfFrames
     from beltsight.line.settings import load_line
 
     opened = open_line(load_line(file))
+    unserved = opened.settings.unserved_text(opened.decider.routes)
+    if unserved:
+        note(f"beltsight: {unserved}")
     # As Ctrl-C: systemd and docker stop a service by it, and the PLC must be told.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if hasattr(signal, "SIGUSR1"):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from beltsight.records import Prediction
     from beltsight.sources import FoundPhoto
 
+_MOST_BYTES = 90  # of a photo's name, and of a task's: file systems take 255 in all
+
 
 class Overlays:
     """A folder of photos with their heat.
@@ -87,5 +89,8 @@ def overlay_name(number: int, path: str, task: str) -> str:
         '000008-b-material.jpg'
     """
     bare = path.partition("::")[0]  # what stands behind is the archive
-    stem, task = (re.sub(r"[^\w-]+", "-", text)[:60].strip("-") for text in (Path(bare).stem, task))
+    stem, task = (
+        re.sub(r"[^\w-]+", "-", text).encode()[:_MOST_BYTES].decode(errors="ignore").strip("-")
+        for text in (Path(bare).stem, task)
+    )
     return f"{number:06}-{stem or 'photo'}-{task}.jpg"

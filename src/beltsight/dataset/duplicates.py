@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from beltsight.card import content_hash
+from beltsight.errors import ImageError
 from beltsight.image import read_photo_bytes
-from beltsight.records import Photo
+from beltsight.records import Photo, Sample
 
 # Set by looking at every candidate pair of TrashNet as images: at 46 of 256 bits and less all pairs
 # are the same item in the same pose, from 50 on the first pairs of different items turn up.
@@ -107,6 +109,45 @@ def hash_file(path: str | os.PathLike[str]) -> str:
         ImageError: as for :func:`beltsight.image.read_photo_bytes`.
     """
     return content_hash(read_photo_bytes(path))
+
+
+def hash_photos(samples: Iterable[Sample]) -> dict[Path, str]:
+    """SHA-256 of each photo's file; one that cannot be read is left out."""
+    digests = {}
+    for path in dict.fromkeys(sample.path for sample in samples):
+        try:
+            digests[path] = hash_file(path)
+        except ImageError:
+            continue  # named among the unreadable photos when its turn comes
+    return digests
+
+
+def items_of(samples: Sequence[Sample], digests: Mapping[Path, str]) -> NDArray[np.int64] | None:
+    """Which item each photo shows: photos of one group show the same, and so do copies of a file.
+
+    Args:
+        samples: the photos.
+        digests: by :func:`hash_photos`.
+
+    Returns:
+        int64 (N,) in any order, or None where each shows its own.
+
+    Example:
+        >>> rows = [Sample(Path(name), group=group) for name, group in
+        ...         (("a.jpg", "can"), ("b.jpg", None), ("c.jpg", "can"))]
+        >>> items_of(rows, {}).tolist(), items_of(rows[:2], {})
+        ([0, 1, 0], None)
+        >>> items_of(rows[:2], {Path("a.jpg"): "5e1f", Path("b.jpg"): "5e1f"}).tolist()
+        [0, 0]
+    """
+    contents = [digests.get(sample.path, f"photo {sample.path}") for sample in samples]
+    groups = {c: f"group {s.group}" for c, s in zip(contents, samples, strict=True) if s.group}
+    keys = [
+        f"group {s.group}" if s.group else groups.get(content, content)
+        for content, s in zip(contents, samples, strict=True)
+    ]
+    names, places = np.unique(np.array(keys, dtype=np.str_), return_inverse=True)
+    return None if len(names) == len(keys) else np.asarray(places, np.int64)
 
 
 def find_exact(digests: Sequence[Hashable | None]) -> tuple[tuple[int, ...], ...]:

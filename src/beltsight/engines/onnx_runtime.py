@@ -75,7 +75,9 @@ class OnnxRuntimeEngine:
             raise lacking
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.inputs = tuple((i.name, i.type, tuple(i.shape)) for i in self._session.get_inputs())
-        self.shapes = {o.name: tuple(o.shape) for o in self._session.get_outputs()}
+        outputs = self._session.get_outputs()
+        self.shapes = {o.name: tuple(o.shape) for o in outputs}
+        self.types = {o.name: str(o.type) for o in outputs}
         self.outputs = tuple(self.shapes)
 
     def run(self, photos: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, Floats]:

@@ -179,7 +179,8 @@ class OpenLine:
             What could not be stored, in words, or None.
         """
         self.line.close()
-        self.timer.close()
+        for command in self.timer.close():
+            self.reporter.outcome(command, "refused", self._outside.clocks.monotonic_s())
         self.links.close()
         self.reporter.event(LINE_DOWN, "info", f"run {self.run_id} ended")
         unkept = self.store.close()

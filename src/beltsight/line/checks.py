@@ -104,16 +104,9 @@ def _policy(settings: LineSettings, model: Model) -> tuple[Decider, Result, str]
 
 
 def _routes(settings: LineSettings, decider: Decider) -> Iterator[Check]:
-    missing = settings.routes_not_served(decider.routes)
-    if missing:
-        rule = settings.schedule.fail_safe
-        fail_safe = rule.action if rule.route is None else f"{rule.action}, {rule.route}"
-        yield Check(
-            "routes", "warning",
-            f"no actuator serves {', '.join(missing)}, and they are no end_routes: their items "
-            f"take the fail-safe ({fail_safe}); what is to stay on the belt, add to "
-            "schedule.end_routes",
-        )  # fmt: skip
+    unserved = settings.unserved_text(decider.routes)
+    if unserved:
+        yield Check("routes", "warning", unserved)
     else:
         yield Check("routes", "good", "each has an actuator or is the belt's end")
 

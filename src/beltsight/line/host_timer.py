@@ -106,13 +106,20 @@ class HostTimer:
         self._thread = threading.Thread(target=self._run, name="beltsight-pulses", daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """End the thread; commands that wait are dropped, without a word of their own."""
+    def close(self) -> tuple[Command, ...]:
+        """End the thread.
+
+        Returns:
+            The commands that waited, which are dropped.
+        """
         with self._changed:
             self._ending = True
             self._changed.notify()
         if self._thread is not None:
             self._thread.join(2.0)
+        with self._changed:
+            dropped, self._waiting = tuple(self._waiting), []
+        return dropped
 
     def __enter__(self) -> HostTimer:
         self.start()

@@ -100,7 +100,7 @@ class MetricsServer:
         registry.register(LineCollector(snapshot))
         try:
             self._server, self._thread = start_http_server(port, host, registry)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter: what is no name of a host
             raise LineError(
                 f"metrics cannot be served on {host}:{port}: {error}; choose another port"
             ) from error

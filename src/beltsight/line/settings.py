@@ -170,14 +170,22 @@ class LineSettings(Strict):
                 f"soon for {actuator.distance_mm:,.0f} mm: count in larger steps"
             )
 
-    def routes_not_served(self, routes: Iterable[str]) -> tuple[str, ...]:
-        """Routes of a policy for which nothing is said: no actuator, and not the belt's end.
+    def unserved_text(self, routes: Iterable[str]) -> str:
+        """What becomes of routes for which nothing is said; empty where there are none.
 
         ``hand-sort``, which every policy has, needs a place like any other.
         """
         served = {route for one in self.schedule.actuators for route in one.routes}
-        known = served | set(self.schedule.end_routes)
-        return tuple(route for route in routes if route not in known)
+        missing = [route for route in routes if route not in served | {*self.schedule.end_routes}]
+        if not missing:
+            return ""
+        rule = self.schedule.fail_safe
+        fail_safe = rule.action if rule.route is None else f"{rule.action}, {rule.route}"
+        return (
+            f"no actuator serves {', '.join(missing)}, and they are no end_routes: their items "
+            f"take the fail-safe ({fail_safe}); what is to stay on the belt, add to "
+            "schedule.end_routes"
+        )
 
     def unknown_routes(self, routes: Iterable[str]) -> tuple[str, ...]:
         """Routes of actuators and of the belt's end that the policy does not have."""

@@ -75,6 +75,7 @@ class Supply:
         self._changed = changed
         self._camera: Camera | None = open_camera()
         self._attempt = 0
+        self._is_lost = False
         self._retry_s = 0.0
         self._before = CameraCounts()
         self._chance = random.Random()
@@ -107,10 +108,15 @@ class Supply:
             return None
         assert self._camera is not None
         try:
-            return self._camera.read(self._settings.wait_s)
+            frame = self._camera.read(self._settings.wait_s)
         except BeltsightError as error:
             self._lose(str(error))
             return None
+        if frame is not None and self._is_lost:
+            # Open is not back: a camera may open each time and give nothing.
+            self._changed(CameraChange(is_back=True, text=f"after {self._attempt + 1} attempts"))
+            self._is_lost, self._attempt = False, 0
+        return frame
 
     def close(self) -> None:
         """Let the camera go."""
@@ -125,10 +131,13 @@ class Supply:
         self._before = self.counts
         self._aside.submit(self._camera.close)
         self._camera = None
-        self.losses += 1
-        self._attempt = 0
+        if self._is_lost:
+            self._attempt += 1
+        else:
+            self.losses += 1
+            self._is_lost = True
+            self._changed(CameraChange(is_back=False, text=why))
         self._retry_s = self._clock() + self._wait_s()
-        self._changed(CameraChange(is_back=False, text=why))
 
     def _reopen(self) -> bool:
         if self._opening is None:
@@ -147,7 +156,6 @@ class Supply:
             self._attempt += 1
             self._retry_s = self._clock() + self._wait_s()
             return False
-        self._changed(CameraChange(is_back=True, text=f"after {self._attempt + 1} attempts"))
         return True
 
     def _wait_s(self) -> float:

@@ -51,7 +51,7 @@ def measure_tasks(before: Evaluation, after: Evaluation) -> dict[str, ParityCard
         if old.paths != new.paths:
             raise ModelError("photos changed while they were being measured; try again")
         probabilities = softmax(new.logits, _temperature(new))
-        parity[name] = measure_parity(old.probabilities, probabilities, new.labels)
+        parity[name] = measure_parity(old.probabilities, probabilities, new.labels, new.items)
     return parity
 
 
@@ -118,6 +118,7 @@ def _task(
         task.purity.target,
         novel=novel,
         known=_CHOSEN_BY,
+        items=result.items,
     )
     return sure
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from beltsight.card import ParityCard
 from beltsight.errors import ConfigError, ParityError
-from beltsight.metrics import wilson_interval
+from beltsight.metrics import effective_count, share_interval, wilson_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,15 @@ def measure_parity(
     float_probabilities: NDArray[np.float64],
     int8_probabilities: NDArray[np.float64],
     labels: NDArray[np.int64],
+    items: NDArray[np.int64] | None = None,
 ) -> ParityCard:
     """Compare the answers to one task, photo by photo.
 
     Args:
         float_probabilities, int8_probabilities: (N, C), each with its own temperature.
         labels: (N,) class indices.
+        items: (N,) which item each photo shows, since those of one item change together; None
+            where each shows its own.
     """
     before, after = float_probabilities.argmax(axis=1), int8_probabilities.argmax(axis=1)
     was_right, is_right = before == labels, after == labels
@@ -67,29 +70,31 @@ def measure_parity(
     lost, gained = int((was_right & ~is_right).sum()), int((~was_right & is_right).sum())
     both = int((was_right & is_right).sum())
     changed = int((before != after).sum())
+    counts = np.array([both, lost, gained, n - both - lost - gained], np.float64)
+    worth = effective_count(is_right.astype(np.int64) - was_right, items) / n
     return ParityCard(
         n=n,
         changed=changed,
         agreement=(n - changed) / n,  # as a bound's share is written: 93 of 100 is 0.93
-        agreement_interval=wilson_interval(n - changed, n),
+        agreement_interval=share_interval(before == after, items),
         float_accuracy=float(was_right.mean()),
         accuracy=float(is_right.mean()),
         lost=lost,
         gained=gained,
         accuracy_change=(gained - lost) / n,
-        accuracy_change_interval=paired_interval(both, lost, gained, n - both - lost - gained),
+        accuracy_change_interval=paired_interval(*(counts * worth).tolist()),
         probability_change=float(np.abs(float_probabilities - int8_probabilities).max()),
     )
 
 
 def paired_interval(
-    both: int, first_only: int, second_only: int, neither: int
+    both: float, first_only: float, second_only: float, neither: float
 ) -> tuple[float, float]:
     """95 % interval of the second's share less the first's, on the same photos.
 
     Args:
         both, first_only, second_only, neither: photos that both, one or none of two models gets
-            right.
+            right; a share of them where they are worth fewer (:func:`effective_count`).
 
     Returns:
         (low, high), -1 to 1. Source: Newcombe 1998, "Improved confidence intervals for the

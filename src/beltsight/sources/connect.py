@@ -5,6 +5,7 @@ What an address holds of credentials is used, and never shown.
 
 from __future__ import annotations
 
+import re
 import threading
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -37,13 +38,22 @@ class Store:
         files: the file system.
         around: links of a chained address behind the first.
         secrets: what must not be shown.
+        logins: those of them that no query holds.
+        host: where the driver's paths do not name it, as those of SFTP; else empty.
         lock: to be held while it is used, unless it is read by one thread alone.
     """
 
     files: Any
     around: str
     secrets: tuple[str, ...]
+    logins: tuple[str, ...]
+    host: str
     lock: Any
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is this machine's own, where a name may stand for a pipe or a device."""
+        return "file" in self.files.protocol
 
     @property
     def is_web(self) -> bool:
@@ -52,8 +62,16 @@ class Store:
 
     def name(self, path: str) -> str:
         """What stands for a photo, archive or folder in answers and messages."""
-        name = f"{self.files.unstrip_protocol(path)}{self.around}"
-        return _without_secrets(name, self.secrets)
+        own = str(self.files.unstrip_protocol(path))
+        scheme, rootless, rest = own.partition(":///")
+        if self.host and rootless:
+            own = f"{scheme}://{self.host}/{rest}"
+        if not self.is_web:
+            return _without_secrets(f"{own}{self.around}", self.secrets)
+        # A value of the query may stand in the path by chance, where it tells nothing.
+        bare, mark, query = own.partition("?")
+        hidden = _without_secrets(f"{mark}{query}{self.around}", self.secrets)
+        return _without_secrets(bare, self.logins) + hidden
 
     def bare(self, path: str) -> str:
         """The path without the query of a web address."""
@@ -87,6 +105,7 @@ def open_store(address: str, connections: Connections) -> tuple[Store, str]:
         DatasetError: no such driver, or no address.
     """
     scheme, secrets = address.partition("://")[0], _secrets(address)
+    logins = _secrets(address, queries=False)
     try:
         fsspec = import_module("fsspec.core")
     except ImportError as error:
@@ -96,9 +115,11 @@ def open_store(address: str, connections: Connections) -> tuple[Store, str]:
     around = link + rest if "://" in first else ""
     try:
         key = (scheme, _settings_in(first), rest) if "://" in first else None
+        host = _host_in(first) if key else ""
         if key in connections:
             files, lock = connections[key]
-            return Store(files, around, secrets, lock), files._strip_protocol(first)
+            store = Store(files, around, secrets, logins, host, lock)
+            return store, files._strip_protocol(first)
         files, path = fsspec.url_to_fs(address, skip_instance_cache=True, **_options(scheme))
     except Exception as error:  # drivers raise what they like
         raise _no_store(address, scheme, secrets, error) from error
@@ -109,14 +130,18 @@ def open_store(address: str, connections: Connections) -> tuple[Store, str]:
         connections[key] = files, lock
         while len(connections) > _MOST_CONNECTIONS:
             del connections[next(iter(connections))]
-    return Store(files, around, secrets, lock), path
+    return Store(files, around, secrets, logins, host, lock), path
 
 
 def _settings_in(link: str) -> str:
     """What a link of an address says of its store, such as the host: the rest is the path."""
+    return repr(sorted(_kwargs_in(link).items()))
+
+
+def _kwargs_in(link: str) -> dict[str, Any]:
     registry = import_module("fsspec.registry")
     driver = registry.get_filesystem_class(link.partition("://")[0])
-    return repr(sorted(driver._get_kwargs_from_urls(link).items()))
+    return dict(driver._get_kwargs_from_urls(link))
 
 
 def _no_store(
@@ -140,7 +165,14 @@ def _options(scheme: str) -> dict[str, Any]:
     return {"client_kwargs": {"timeout": timeout}}
 
 
-def _secrets(address: str) -> tuple[str, ...]:
+def _host_in(link: str) -> str:
+    """Host and port where the driver takes them for settings, so that its paths are without."""
+    told = _kwargs_in(link)
+    port = f":{told['port']}" if told.get("port") else ""
+    return f"{told['host']}{port}" if told.get("host") else ""
+
+
+def _secrets(address: str, *, queries: bool = True) -> tuple[str, ...]:
     """What an address holds that may open a store: user and password, and a query, which signs."""
     found = []
     for link in address.split("::"):
@@ -150,10 +182,14 @@ def _secrets(address: str) -> tuple[str, ...]:
             parts = urlsplit(link)
         except ValueError:  # as of a bracket in the host
             continue
+        # A password with '/', '?' or '#' should have been escaped; it is hidden all the same.
+        odd = re.match(r"[^/]*://([^@:/?#]*:(?!\d+/)[^@]*@)", link)
+        cut = odd if "@" not in parts.netloc else None
+        found += [cut[1]] if cut else []
         user, at, _ = parts.netloc.rpartition("@")
         password = parts.password or ""
         found += [user + at, password, unquote(password)]
-        if "=" in parts.query:  # else it is a pattern with a question mark
+        if queries and "=" in parts.query:  # else it is a pattern with a question mark
             found += [parts.query, *(value for _, value in parse_qsl(parts.query))]
     return tuple(sorted({text for text in found if len(text) > 2}, key=len, reverse=True))
 

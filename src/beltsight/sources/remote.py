@@ -7,6 +7,7 @@ parallel where the driver can.
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from beltsight.sources.stored import FoundPhoto, StoredPhoto, is_shard
 _CHUNK_BYTES = 1_000_000
 _MOST_PARTS = 256
 _MOST_SHOWN = 200
+_GONE = (404, 410)
 
 
 def find_remote(address: str, patterns: bool, connections: Connections) -> Iterator[FoundPhoto]:
@@ -106,13 +108,15 @@ def _is_folder(store: Store, path: str) -> bool:
 
 def _read(store: Store, path: str, name: str) -> bytes:
     parts, size = [], 0
+    if store.is_local and os.path.exists(path) and not os.path.isfile(path):
+        raise DecodeError(f"{name}: is not a file; expected a photo")
     try:
         with store.lock, store.open(path) as file:
             while size <= MAX_BYTES and (part := file.read(_CHUNK_BYTES)):
                 parts.append(part)
                 size += len(part)
     except FileNotFoundError as error:
-        raise DecodeError(f"{name}: does not exist; expected a photo") from error
+        raise DecodeError(f"{name}: {_absence(store, error)}; expected a photo") from error
     except Exception as error:
         raise DecodeError(f"{name}: cannot be read ({store.reason(error)})") from error
     if size > MAX_BYTES:
@@ -121,9 +125,37 @@ def _read(store: Store, path: str, name: str) -> bytes:
 
 
 def _open_archive(store: Store, path: str, name: str) -> IO[bytes]:
+    """An archive that is not there is one photo that failed; a store that fails ends the walk.
+
+    Were the archive passed over then, a resumed run would meet others than it has answered.
+    """
+    if store.is_local and os.path.exists(path) and not os.path.isfile(path):
+        raise DecodeError(f"{name}: is not a file; expected a tar archive")
     try:
         return store.open(path)
     except FileNotFoundError as error:
-        raise DecodeError(f"{name}: does not exist; expected a tar archive") from error
-    except Exception as error:
+        if _failure(error) is None:
+            raise DecodeError(f"{name}: does not exist; expected a tar archive") from error
+        raise _out_of_reach(store, name, error) from error
+    except PermissionError as error:
         raise DecodeError(f"{name}: cannot be read ({store.reason(error)})") from error
+    except Exception as error:
+        raise _out_of_reach(store, name, error) from error
+
+
+def _out_of_reach(store: Store, name: str, error: Exception) -> DatasetError:
+    why = store.reason(_failure(error) or error)
+    return DatasetError(f"{name}: cannot be read ({why}); go on when the store is well again")
+
+
+def _failure(error: BaseException) -> Exception | None:
+    """What a web server answered that the driver takes for 'not found'; None where it was that."""
+    cause = error.__cause__
+    if not isinstance(cause, Exception) or isinstance(cause, FileNotFoundError):
+        return None
+    return None if getattr(cause, "status", None) in _GONE else cause
+
+
+def _absence(store: Store, error: FileNotFoundError) -> str:
+    failed = _failure(error)
+    return "does not exist" if failed is None else f"cannot be read ({store.reason(failed)})"

@@ -21,8 +21,8 @@ from beltsight.card import (
     golden_png,
     pack_marks,
 )
+from beltsight.dataset.duplicates import hash_photos, items_of
 from beltsight.engines import Engine, run_in_batches
-from beltsight.evaluation import items_of
 from beltsight.metrics import task_metrics
 from beltsight.model_file import save_model
 from beltsight.novelty import Novelty, NoveltyCard, fit_novelty
@@ -172,7 +172,7 @@ def _measure(
     tasks: tuple[TaskSpec, ...], logits: dict[str, Floats], val: PreparedPhotos
 ) -> tuple[dict[str, float], dict[str, Any]]:
     temperatures, metrics = {}, {}
-    items = items_of(val.samples)
+    items = items_of(val.samples, hash_photos(val.samples))
     for column, task in enumerate(tasks):
         known = val.labels[:, column] != UNLABELLED
         scores, labels = logits[task.name][known], val.labels[known, column]

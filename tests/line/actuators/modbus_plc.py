@@ -4,8 +4,9 @@
 
 Orders come on standard input, one a line, and each is answered by a line of JSON: ``taken N``
 (all slots but the first N), ``count`` of them, ``registers``, ``report`` (all of that),
-``freeze``, ``thaw``, ``refuse N`` (so many writes), ``cut-before`` and ``cut-after`` (break the
-connection instead of, or after, writing the number of the next command), ``restart``, and
+``freeze``, ``thaw``, ``refuse N`` (so many writes), ``slow MS`` (before each answer), ``lose`` (do
+what is asked, and answer as a gateway that got no answer), ``cut-before`` and ``cut-after`` (break
+the connection instead of, or after, writing the number of the next command), ``restart``, and
 ``poke A V``.
 """
 
@@ -34,6 +35,8 @@ class Program:
         self.known: set[tuple[int, ...]] = set()
         self.frozen = False
         self.refuse = 0
+        self.loses = False
+        self.slow_s = 0.0
         self.cut = ""
 
     def start(self) -> None:
@@ -49,9 +52,13 @@ class Program:
         if registers is not self.registers:
             self.registers = registers
             self.start()
+        await asyncio.sleep(self.slow_s)
         if values and self.refuse:
             self.refuse -= 1
-            return ExcCodes.DEVICE_FAILURE
+            return ExcCodes.DEVICE_BUSY
+        if values and at == WRITTEN and self.loses:
+            self.loses, registers[WRITTEN] = False, values[0]
+            return ExcCodes.GATEWAY_NO_RESPONSE
         if values and at == WRITTEN and self.cut:
             if self.cut == "cut-after":
                 registers[WRITTEN] = values[0]
@@ -95,6 +102,10 @@ class Program:
             self.frozen = order == "freeze"
         elif order == "refuse":
             self.refuse = int(words[0])
+        elif order == "slow":
+            self.slow_s = float(words[0]) / 1000
+        elif order == "lose":
+            self.loses = True
         elif order == "restart":
             self.start()
         elif order == "poke":

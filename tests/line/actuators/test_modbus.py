@@ -165,7 +165,7 @@ def test_a_refused_write_is_told_and_the_connection_goes_on(shared: Plc) -> None
         actuator = link(shared.port)
         await actuator.connect()
         shared.tell("refuse", "1")
-        with pytest.raises(LinkError, match=r"writing 16 .*exception 4 \(device failure\)"):
+        with pytest.raises(LinkError, match=r"writing 16 .*exception 6 \(device busy\)"):
             await actuator.send(command(31))
         assert await actuator.known(["run1-31"]) == frozenset()
         await actuator.send(command(31))

@@ -157,6 +157,23 @@ def test_a_broker_that_hangs_is_given_up_and_its_will_tells_the_peer(shared: Bro
     run(body())
 
 
+def test_a_session_that_is_given_up_leaves_its_will(shared: Broker) -> None:
+    """Else what is retained says ``running`` for as long as no new one comes about."""
+
+    async def body() -> None:
+        async with JsonPlc(shared.port) as plc:
+            actuator = link(shared.port)
+            await actuator.connect()
+            await actuator.beat(RUNNING)
+            before, plc.silent = len(plc.states), True
+            await given_up(actuator.connect(), lambda: len(plc.states) > before + 1)
+            reasons = [state["reason"] for state, _ in plc.states[before:]]
+            assert reasons[0] == "the line's connection to the broker was lost"
+            await actuator.close()
+
+    run(body())
+
+
 def test_a_server_that_says_nothing_is_given_up() -> None:
     async def body(port: int) -> None:
         actuator = link(port)

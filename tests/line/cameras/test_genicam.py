@@ -127,6 +127,15 @@ def test_a_silent_camera_is_broken(tmp_path: Path) -> None:
             camera.read(0.1)
 
 
+def test_a_silent_camera_is_let_go_of(tmp_path: Path) -> None:
+    """Else the process ends while its thread is in the driver, which may abort."""
+    fake = FakeHarvester()
+    camera = opened(tmp_path, fake, stall_s=120)
+    assert camera.read(0.05) is None
+    camera.close()
+    assert fake.log[-3:] == ["stop", "destroy", "reset"]
+
+
 def test_a_wrong_serial_number_names_those_that_are_there(tmp_path: Path) -> None:
     with pytest.raises(CameraError, match="the producer sees: S1, S2"):
         opened(tmp_path, FakeHarvester(), "genicam:S9")

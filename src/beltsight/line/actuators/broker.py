@@ -317,6 +317,16 @@ class Session:
                 reader.cancel()
             await _drop(client)
 
+    async def give_up(self) -> None:
+        """Drop the connection without a good-bye, so that the broker publishes the will."""
+        client, reader = self._client, self._reader
+        self._client = self._reader = None
+        self.answers.fail(f"{self._place}: given up")
+        if reader:
+            reader.cancel()
+        if client is not None:
+            await _drop(client)
+
     async def _probe(self, context: ssl.SSLContext | None) -> None:
         """Connect and hang up: unlike paho's thread this can be cut off, and leaks no socket."""
         host, port = self._settings.host, self._settings.port
@@ -328,7 +338,7 @@ class Session:
                 f"{self._settings.tls and (self._settings.tls.ca_file or 'a known authority')}, "
                 f"got: {error.reason or error}; check tls.ca_file, host and port"
             ) from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter: what is no name of a host
             raise LinkError(
                 f"{self._place}: no broker answers: {error}; is it running, and are host and port "
                 "right?"

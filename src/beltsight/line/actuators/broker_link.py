@@ -134,6 +134,12 @@ class BrokerLink(ABC):
         if session:
             await session.close(last)
 
+    async def _give_up(self) -> None:
+        """Let go of a session that has failed; the broker tells by its will that it is gone."""
+        session, self._session = self._session, None
+        if session:
+            await session.give_up()
+
     def _connected(self) -> Session:
         if self._session is None:
             raise LinkError(f"{self._told_as}: not connected; connect first")

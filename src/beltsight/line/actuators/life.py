@@ -115,6 +115,7 @@ class Life:
         self._safe_reason: str | None = None
         self._may_fire = False  # what the last answered beat told the peer
         self._failed: asyncio.Future[str] | None = None
+        self._ending = False
         self._in_time: deque[bool] = deque(maxlen=settings.quality_over)
         self._answers_ms: deque[float] = deque(maxlen=_KEPT)
         self._sends_ms: deque[float] = deque(maxlen=_KEPT)
@@ -174,18 +175,18 @@ class Life:
 
         A link that was not up keeps the reason why it was not.
         """
-        was_up = self.is_up
+        was_up, told = self.is_up, CLOSED
         try:
             if was_up:
                 limit_ms = self.settings.timeout_ms
                 reason = "the line has stopped"
                 await within(self.actuator.make_safe(reason), limit_ms, "the safe state")
                 await within(self.actuator.beat(self._owner.line_state()), limit_ms, "a beat")
-        except LinkError:
-            pass  # its own watchdog does the same
+        except LinkError as error:  # its own watchdog makes the peer safe
+            told = f"the peer did not answer that the line has stopped: {error}"
         with suppress(LinkError):  # it is given up all the same
             await within(self.actuator.close(), _CLOSING_S * 1000, "closing")
-        self._set_state("down", CLOSED if was_up else self.reason)
+        self._set_state("down", told if was_up else self.reason)
         for command in self._doubtful.values():
             self._settle(command, "unknown")
         self._doubtful.clear()
@@ -227,11 +228,23 @@ class Life:
         try:
             reason: str = await failed
             return reason
+        except asyncio.CancelledError:
+            await self._finish(tasks[0])
+            raise
         finally:
             self._failed = None
             for task in tasks:
                 task.cancel()
             # No wait for them: the line must hear of it first.
+
+    async def _finish(self, beating: asyncio.Task[None]) -> None:
+        """The line ends: what is being said to the peer is said to its end.
+
+        Who breaks off a request breaks the connection with it, and the good-bye needs that.
+        """
+        self._ending = True
+        self._hurry.set()
+        await asyncio.wait({beating, *self._sending}, timeout=self.settings.timeout_ms / 1000)
 
     def _fail(self, reason: str) -> None:
         if self._failed is not None and not self._failed.done():
@@ -242,8 +255,10 @@ class Life:
         period_s = self.settings.beat_ms / 1000
         next_s = loop.time() + period_s
         try:
-            while True:
+            while not self._ending:
                 await self._until(next_s)
+                if self._ending:
+                    return
                 # Never longer than a period from now, whether it was hurried or held up.
                 next_s = min(max(next_s, loop.time() - period_s), loop.time()) + period_s
                 if self._safe_reason is not None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pymodbus.pdu import ModbusPDU
 
 _LIMIT_S = 10.0  # who calls sets the limits that count; this ends what nobody waits for any more
+# The server says by these that it has done nothing; by others it may have, or a gateway answers
+# for a device that may have.
+_NOTHING_DONE = (1, 2, 3, 6)
 _EXCEPTIONS = {
     1: "illegal function: the PLC needs functions 3 and 16",
     2: "illegal data address: declare the registers of docs/modbus.md, and check base",
@@ -85,11 +88,15 @@ class Registers:
             trace_connect=lambda up: None if up else _end_request(client, "the PLC has ended it"),
         )
         self._client = client
-        if not await heed_cancel(client.connect()):
-            raise LinkError(
-                f"{self._place}: nothing answers; is the PLC's Modbus server on, and are host and "
-                "port right?"
-            )
+        nothing = (
+            f"{self._place}: nothing answers; is the PLC's Modbus server on, and are host and "
+            "port right?"
+        )
+        try:
+            if not await heed_cancel(client.connect()):
+                raise LinkError(nothing)
+        except UnicodeError as error:  # what is no name of a host
+            raise LinkError(f"{nothing} ({error})") from error
 
     async def read(self, at: int, count: int) -> list[int]:
         """So many registers from one on.
@@ -116,7 +123,8 @@ class Registers:
 
         Raises:
             RefusedError: the server answered with an exception, and has written nothing.
-            LinkError: the connection broke, and the server may have written them or not.
+            LinkError: the connection broke, or the server answered that it failed on the way: it
+                may have written them or not.
         """
         first = at + self._base
         await self._ask(
@@ -155,10 +163,14 @@ class Registers:
                 raise
         if answer.isError():
             code = getattr(answer, "exception_code", 0)
-            raise RefusedError(
+            text = (
                 f"{self._place}: {what}: the PLC answers exception {code} "
                 f"({_EXCEPTIONS.get(code, 'see its manual')})"
             )
+            if code in _NOTHING_DONE:
+                raise RefusedError(text)
+            self.drop()
+            raise LinkError(f"{text}; connect again")
         return answer
 
 

@@ -119,7 +119,7 @@ class SparkplugActuator(BrokerLink):
             LinkError: no broker, a refused login, a wrong certificate, or an unreadable answer.
             ConfigError: the password or a certificate file has gone since the start.
         """
-        await self._end(None)
+        await self._give_up()
         self._state = greeting(self._state)
         settings = self._settings
         broker = settings.broker

@@ -16,7 +16,7 @@ import numpy as np
 
 from beltsight.errors import CameraError, ConfigError, MissingExtraError
 from beltsight.line.cameras.camera import Clock, Encoder
-from beltsight.line.cameras.pump import PumpedCamera
+from beltsight.line.cameras.pump import NothingYet, PumpedCamera
 from beltsight.line.cameras.settings import CameraSettings
 from beltsight.records import Frame, Photo
 
@@ -116,16 +116,15 @@ class GenicamSource:
 
     def next(self) -> Frame | None:
         """The next frame; None for one of an unsuitable shape."""
-        while True:
-            buffer = self._acquirer.try_fetch(timeout=_FETCH_S)
-            time_s = self._clock()
-            if buffer is not None:
-                break
+        buffer = self._acquirer.try_fetch(timeout=_FETCH_S)
+        time_s = self._clock()
+        if buffer is None:
             if time_s - (self._silent_since or time_s) > self._settings.stall_s:
                 raise CameraError(
                     f"{self._settings.source} has given no frame for {self._settings.stall_s:g} s; "
                     "check trigger, cable and bandwidth"
                 )
+            raise NothingYet
         self._silent_since = time_s
         count = self._encoder() if self._encoder else None
         with buffer:  # goes back to the producer, which has few of them

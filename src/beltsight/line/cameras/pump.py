@@ -17,6 +17,10 @@ _CLOSE_S = 0.5
 _SETTLE_FRAMES = 5
 
 
+class NothingYet(Exception):  # noqa: N818  (no error)
+    """A source has no frame now; the pump asks again, unless it was told to stop."""
+
+
 class FrameSource(Protocol):
     """What a pump reads, in one thread: it may block, but for a bounded time only.
 
@@ -31,7 +35,7 @@ class FrameSource(Protocol):
         """Raises CameraError or ConfigError."""
 
     def next(self) -> Frame | None:
-        """A frame, or None for one that cannot be decoded; CameraError, EndOfFrames."""
+        """A frame, or None for one that cannot be decoded; NothingYet, CameraError, EndOfFrames."""
 
     def close(self) -> None:
         """Let go."""
@@ -195,7 +199,8 @@ class PumpedCamera:
                 self._opened = True
                 self._changed.notify_all()
             while not self._stop.is_set():
-                self._take(self._source.next())
+                with contextlib.suppress(NothingYet):
+                    self._take(self._source.next())
         except EndOfFrames as end:
             self._finish(ended=True, corrupt=end.missing)
         except BeltsightError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from beltsight.errors import ConfigError
+from beltsight.errors import ConfigError, LineError
 from beltsight.line.actuators import Actuator, PeerSettings, open_actuator
 from beltsight.line.actuators.simulated import SimulatedActuator, SimulatedSettings
 from beltsight.line.assemble import OpenLine, Outside
@@ -156,13 +156,23 @@ class Play:
 
         So does a link that is being made. A line that is safe for another reason stays so however
         long the belt is held.
+
+        Raises:
+            LineError: a link does not come up.
         """
         links, end_s = self.opened.links, time.monotonic() + _SETTLE_S
-        while any(peer.plc.program.is_safe for peer in self._peers) and time.monotonic() < end_s:
+        while any(peer.plc.program.is_safe for peer in self._peers):
             # Asked in this order: a link that comes up between is waited for once more.
-            are_up = all(link.state in ("up", "degraded") for link in links.status().values())
-            if are_up and not links.may_send():
+            down = [one for one in links.status().values() if one.state not in ("up", "degraded")]
+            if not down and not links.may_send():
                 return
+            if time.monotonic() >= end_s:
+                told = "; ".join(f"{one.link}: {one.reason}" for one in down)
+                raise LineError(
+                    f"for {_SETTLE_S:.0f} s no simulated peer could be told that the line runs "
+                    f"({told or links.line_state().name}); compare answer_ms under [[links]] with "
+                    "timeout_ms under [link_times]"
+                )
             time.sleep(0.001)
 
     def _settle(self) -> None:
